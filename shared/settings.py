@@ -1,0 +1,72 @@
+"""What an operator may set, read from the environment as `NEWSRAIL_<FIELD>`.
+
+Each service extends `Settings` in its own `settings.py`; the docstrings under the
+fields are the reference.
+"""
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "NEWSRAIL_"
+
+S = TypeVar("S", bound="Settings")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True, extra="ignore"
+    )
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """Where the streams are; may carry a user and a password."""
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: int = 8000
+    """The port to listen on."""
+    data: Path = Path("data")
+    """The folder for what this service keeps on disk."""
+    log_level: str = "INFO"
+    """DEBUG, INFO, WARNING or ERROR."""
+    public_read: bool = True
+    """Whether anybody may read search, articles, rails, counts and pages; else a key
+    with the scope `read` is needed."""
+    cors_origins: tuple[str, ...] = ("*",)
+    """Origins whose pages may post beacons and comments and read rails."""
+    trusted_proxies: str = "127.0.0.1"
+    """Addresses whose `X-Forwarded-For` is believed, divided by commas; `*`: all."""
+
+
+def read(kind: type[S]) -> S:
+    """The settings, or exit 2 with what is wrong with which variable.
+
+    pydantic-settings lets a mistyped name pass. One that is nearly, but not quite, a
+    name of ours is refused here; others belong to other services or programs.
+    """
+    complaints = [
+        f"{name} is not a setting; did you mean {near}?"
+        for name in os.environ
+        if (near := nearly_known(name, kind))
+    ]
+    try:
+        settings = kind()
+    except ValidationError as error:
+        complaints += [
+            f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+        ]
+    if complaints:
+        sys.stderr.write("\n".join(complaints) + "\n")
+        raise SystemExit(2)
+    return settings
+
+
+def nearly_known(name: str, kind: type[Settings]) -> str | None:
+    known = [PREFIX + field.upper() for field in kind.model_fields]
+    if not name.startswith(PREFIX) or name in known:
+        return None
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.93)), None)

@@ -1,0 +1,131 @@
+"""What every service's HTTP side has: problems, CORS, metrics, health, the contract."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import metrics, schemas
+from shared.errors import NotFound
+from shared.events import EVENT_TYPES
+from shared.settings import Settings
+from shared.web import problems
+
+Check = Callable[[], Awaitable[object]]
+"""Raises when the service cannot do its work."""
+
+CHECK_PATIENCE_S = 1.0
+
+
+class DirectRoute(APIRoute):
+    """A route whose endpoint takes the request and gives the response itself.
+
+    It is documented like any other, without FastAPI's machinery for parameters, which
+    costs more than the rest of a small request.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]  # FastAPI says Coroutine.
+        endpoint: Callable[[Request], Awaitable[Response]] = self.endpoint
+        return endpoint
+
+
+def create_app(
+    name: str, settings: Settings, *routers: APIRouter, checks: Mapping[str, Check]
+) -> FastAPI:
+    """The app of service `name`; `checks`: what `/readyz` asks, by name."""
+    app = FastAPI(
+        title=f"newsrail {name}",
+        version=version("newsrail"),
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    for router in routers:
+        app.include_router(router)
+    app.include_router(_common(checks))
+    problems.install(app)
+    app.add_middleware(Measured)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=["Content-Type", "Idempotency-Key"],
+        expose_headers=["ETag", "Retry-After"],
+    )
+    return app
+
+
+def _common(checks: Mapping[str, Check]) -> APIRouter:
+    router = APIRouter(tags=["service"])
+
+    @router.get("/healthz", summary="Whether the process is alive")
+    async def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @router.get("/readyz", summary="Whether it can do its work")
+    async def readyz() -> Response:
+        problems_found = {
+            name: problem for name, check in checks.items() if (problem := await _problem(check))
+        }
+        status = 503 if problems_found else 200
+        return JSONResponse({"ready": not problems_found, "problems": problems_found}, status)
+
+    @router.get("/metrics", include_in_schema=False)
+    async def get_metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/asyncapi", summary="The streams and their events, as AsyncAPI 3")
+    async def asyncapi() -> dict[str, Any]:
+        return schemas.asyncapi(version("newsrail"))
+
+    @router.get("/schemas/{event_type}", summary="The JSON Schema of an event's data")
+    async def schema(event_type: str) -> dict[str, Any]:
+        if event_type not in EVENT_TYPES:
+            raise NotFound(f"no such event type; there are {', '.join(EVENT_TYPES)}")
+        return schemas.json_schema(EVENT_TYPES[event_type])
+
+    return router
+
+
+async def _problem(check: Check) -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_PATIENCE_S):
+            await check()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the answer is "not ready"
+        return f"{type(error).__name__}: {error}"[:200]
+    return None
+
+
+class Measured:
+    """Counts requests by route template, so that ids do not become labels."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        began = time.perf_counter()
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            metrics.REQUESTS.labels(scope["method"], route, status).inc()
+            metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - began)
