@@ -1,0 +1,46 @@
+# Everything newsrail needs besides Python 3.11+ (with pip or venv) and make, it gets itself.
+
+UV_VERSION := 0.13.9
+PYTHON ?= python3
+UV := .tools/bin/uv
+RUN := $(UV) run --frozen
+
+.PHONY: setup run test check bench format
+
+setup: .venv/.ready
+
+# uv lives outside the environment it manages, else its sync would remove it. Debian has
+# pip without venv or venv without pip; either will do.
+$(UV):
+	@mkdir -p .tools/bin
+	@if $(PYTHON) -m venv .tools/venv >/dev/null 2>&1; then \
+	  .tools/venv/bin/python -m pip install --quiet uv==$(UV_VERSION) && \
+	  ln -sf ../venv/bin/uv $(UV); \
+	else \
+	  rm -rf .tools/venv && \
+	  $(PYTHON) -m pip install --quiet --target .tools/lib uv==$(UV_VERSION) && \
+	  ln -sf ../lib/bin/uv $(UV); \
+	fi
+
+.venv/.ready: $(UV) pyproject.toml uv.lock
+	$(UV) sync --frozen --quiet --python $(PYTHON)
+	@touch $@
+
+run: setup
+	@exec .venv/bin/newsrail up $(ARGS)
+
+test: setup
+	$(RUN) pytest $(ARGS)
+
+check: setup
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+	$(RUN) lint-imports
+
+format: setup
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+bench: setup
+	$(RUN) python -m bench $(ARGS)

@@ -1,0 +1,12 @@
+"""Every Redis key ingest owns, as suffixes of the stream key it belongs to."""
+
+RECORDS = "records"
+"""Hash: article or comment id to what is known of it."""
+URLS = "urls"
+"""Hash: the hash of an address to the article that had it first."""
+HELD = "held"
+"""Sorted set: article id by the time its embargo ends."""
+HELD_ARTICLES = "held-articles"
+"""Hash: article id to the whole article that waits."""
+SALTS = "salts"
+"""Hash: UTC day to the salt that visitors are hashed with."""
