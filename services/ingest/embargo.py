@@ -10,6 +10,7 @@ from structlog import get_logger
 
 from services.ingest import keys
 from services.ingest.domain import versions
+from services.ingest.domain.normalise import field_hashes
 from services.ingest.domain.versions import Record
 from services.ingest.publish import published_event, writes_of
 from services.ingest.records import Records
@@ -66,7 +67,8 @@ class Embargoes:
         if held is None or text is None:
             return
         record = Record.from_json(text)
-        decision = versions.publish(record, Article.model_validate_json(held), record.held_order)
+        article = Article.model_validate_json(held)
+        decision = versions.publish(record, article, field_hashes(article), record.held_order)
         event = published_event(decision, self._clock())
         # A record that changed meanwhile decides anew at the next look.
         await appender.append(Unit(list(writes_of(decision, id_, event)), expect=[(id_, text)]))

@@ -42,10 +42,10 @@ class Key(BaseModel):
         return ANY_FEED in self.feeds or feed in self.feeds
 
 
-async def create(
-    redis: Redis, *, name: str, scopes: Sequence[Scope], feeds: Sequence[str], now: datetime
+def new(
+    *, name: str, scopes: Sequence[Scope], feeds: Sequence[str], now: datetime
 ) -> tuple[Key, str]:
-    """The key and its token, which nobody can read again."""
+    """A key and its token, which nobody can read again."""
     id_, secret = secrets.token_hex(6), secrets.token_urlsafe(24)
     key = Key(
         id=id_,
@@ -55,8 +55,16 @@ async def create(
         secret_sha256=sha256(secret.encode()).hexdigest(),
         created_at=now,
     )
-    await redis.hset(KEYS, id_, key.model_dump_json())
     return key, f"nr_{id_}_{secret}"
+
+
+async def create(
+    redis: Redis, *, name: str, scopes: Sequence[Scope], feeds: Sequence[str], now: datetime
+) -> tuple[Key, str]:
+    """As `new`; valid at once."""
+    key, token = new(name=name, scopes=scopes, feeds=feeds, now=now)
+    await redis.hset(KEYS, key.id, key.model_dump_json())
+    return key, token
 
 
 async def revoke(redis: Redis, key_id: str) -> bool:

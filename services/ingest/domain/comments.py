@@ -5,7 +5,7 @@ from typing import Final
 import regex
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from services.ingest.domain.text import clean
+from services.ingest.domain import text
 from shared.events import COMMENT_MAX_GRAPHEMES
 
 NAME_MAX_GRAPHEMES: Final = 60
@@ -35,7 +35,7 @@ def graphemes(text: str) -> int:
 
 
 def _fit(value: str, most: int) -> str:
-    cleaned = clean(value)
+    cleaned = text.paragraphs(value)
     # Before counting: no reader's 300 graphemes take this many code points.
     if len(cleaned) > 40 * most or (count := graphemes(cleaned)) > most:
         raise ValueError(f"is too long; send 1 to {most} characters")

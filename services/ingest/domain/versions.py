@@ -15,8 +15,8 @@ from typing import Literal, Self
 
 import orjson
 
-from services.ingest.domain.normalise import Normalised, field_hashes
-from shared.clock import to_ms
+from services.ingest.domain.normalise import Normalised
+from shared.clock import from_ms, to_ms
 from shared.events import Article
 
 
@@ -48,6 +48,7 @@ class Record:
     order: Order = Order()
     retracted: bool = False
     url: str | None = None
+    published_ms: int | None = None
     held_hash: str | None = None
     """Of the version that waits for its embargo to end."""
     held_order: Order = Order()
@@ -57,16 +58,31 @@ class Record:
             [
                 self.feed, self.version, self.content_hash, self.hashes,
                 self.order.feed_version, self.order.updated_ms, self.retracted, self.url,
+                self.published_ms,
                 self.held_hash, self.held_order.feed_version, self.held_order.updated_ms,
             ]
         ).decode()  # fmt: skip
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        feed, version, content_hash, hashes, v, u, retracted, url, held, hv, hu = orjson.loads(text)
+        (
+            feed,
+            version,
+            content_hash,
+            hashes,
+            feed_version,
+            updated_ms,
+            retracted,
+            url,
+            published_ms,
+            held_hash,
+            held_version,
+            held_ms,
+        ) = orjson.loads(text)
         return cls(
-            feed, version, content_hash, hashes, Order(v, u), retracted, url, held, Order(hv, hu)
-        )
+            feed, version, content_hash, hashes, Order(feed_version, updated_ms), retracted, url,
+            published_ms, held_hash, Order(held_version, held_ms),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +139,15 @@ def decide(known: Record | None, posted: Normalised, now: datetime) -> Decision:
     if article.content_hash == record.content_hash and not record.retracted:
         moved = record.order.is_before(order)
         return Keep("unchanged", record.version, replace(record, order=order) if moved else None)
-    return publish(record, article, order)
+    return publish(record, article, posted.hashes, order)
 
 
-def publish(record: Record, article: Article, order: Order) -> Publish:
-    hashes = field_hashes(article)
+def publish(record: Record, article: Article, hashes: Mapping[str, str], order: Order) -> Publish:
+    """The next version of `article`. `hashes`: its `field_hashes`."""
+    published_at = article.published_at
+    if record.published_ms is not None and published_at == article.received_at:
+        # The feed gives no time, and a new version is no new article.
+        published_at = from_ms(record.published_ms)
     changed = tuple(
         name
         for name in sorted({*hashes, *record.hashes})
@@ -136,7 +156,7 @@ def publish(record: Record, article: Article, order: Order) -> Publish:
     version = record.version + 1
     ends_hold = record.held_hash is not None and not order.is_before(record.held_order)
     return Publish(
-        article=article.model_copy(update={"version": version}),
+        article=article.model_copy(update={"version": version, "published_at": published_at}),
         changed=changed if record.version else (),
         correction=bool(record.version) and "corrections" in changed,
         record=replace(
@@ -147,6 +167,7 @@ def publish(record: Record, article: Article, order: Order) -> Publish:
             order=order,
             retracted=False,
             url=article.url,
+            published_ms=to_ms(published_at),
             held_hash=None if ends_hold else record.held_hash,
             held_order=Order() if ends_hold else record.held_order,
         ),
