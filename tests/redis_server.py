@@ -41,15 +41,16 @@ class RedisServer:
 
     def start(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.process = subprocess.Popen(
-            [
-                binary(), "--port", str(self.port), "--bind", "127.0.0.1",
-                "--dir", str(self.folder), "--save", "", "--appendonly", "yes",
-                "--appendfsync", "always", "--maxmemory-policy", "noeviction",
-                *self.options,
-            ],
-            stdout=(self.folder / "server.log").open("ab"),
-        )  # fmt: skip
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    binary(), "--port", str(self.port), "--bind", "127.0.0.1",
+                    "--dir", str(self.folder), "--save", "", "--appendonly", "yes",
+                    "--appendfsync", "always", "--maxmemory-policy", "noeviction",
+                    *self.options,
+                ],
+                stdout=log,
+            )  # fmt: skip
         self.wait_ready()
         return self
 

@@ -41,10 +41,10 @@ class Stack:
             "NEWSRAIL_PORT": str(self.ports[service]),
             "NEWSRAIL_DATA": str(self.folder / service),
         }
-        log = (self.folder / f"{service}.log").open("ab")
-        self.processes[service] = subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"], cwd=ROOT, env=environment, stderr=log
-        )
+        with (self.folder / f"{service}.log").open("ab") as log:
+            self.processes[service] = subprocess.Popen(
+                [sys.executable, "-m", f"services.{service}"], cwd=ROOT, env=environment, stderr=log
+            )
         self._wait_ready(service)
 
     def _wait_ready(self, service: str) -> None:

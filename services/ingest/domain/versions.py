@@ -148,6 +148,7 @@ def publish(record: Record, article: Article, hashes: Mapping[str, str], order: 
     if record.published_ms is not None and published_at == article.received_at:
         # The feed gives no time, and a new version is no new article.
         published_at = from_ms(record.published_ms)
+        hashes = {**hashes, "published_at": record.hashes["published_at"]}
     changed = tuple(
         name
         for name in sorted({*hashes, *record.hashes})

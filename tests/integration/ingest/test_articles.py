@@ -214,7 +214,7 @@ async def test_a_gzipped_body_is_read_and_a_bomb_is_not(door: Door) -> None:
     assert (await door.post(b"x", Content_Encoding="br")).status_code == 415
 
 
-@pytest.mark.parametrize("token", ["nr_abc_def", "nonsense", ""])
+@pytest.mark.parametrize("token", ["nr_abc_def", "nr_", "nonsense"])
 async def test_a_wrong_key_is_refused_with_what_would_help(door: Door, token: str) -> None:
     answer = await door.post(ARTICLE, Authorization=f"Bearer {token}")
     assert answer.status_code == 401
