@@ -87,7 +87,7 @@ def _compare(
 def _load(target: Target, kind: str, token: str, seconds: float) -> dict[str, float]:
     done = subprocess.run(
         [sys.executable, "-m", "bench.load", str(target.port), kind, token, str(CONNECTIONS), str(seconds)],
-        cwd=ROOT, capture_output=True, check=True,
+        cwd=ROOT, stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
     outcome: dict[str, float] = json.loads(done.stdout)
     return outcome

@@ -4,6 +4,8 @@ from services.ingest.comments import Comments
 from services.ingest.embargo import Embargoes
 from services.ingest.publish import Publisher
 from services.ingest.records import Records
+from services.ingest.routes import articles as articles_route
+from services.ingest.routes import views as views_route
 from services.ingest.routes.articles import ArticleRoutes
 from services.ingest.routes.comments import CommentRoutes
 from services.ingest.routes.views import ViewRoutes
@@ -41,15 +43,21 @@ async def main(settings: IngestSettings) -> None:
         salts = Salts(redis)
         beacons = Beacons(views)
         embargoes = Embargoes(redis, articles, records)
+        publisher = Publisher(articles, rejected, records)
+        article_routes = ArticleRoutes(authority, publisher, records, settings)
+        view_routes = ViewRoutes(authority, views, beacons, records, salts, settings)
+        comment_routes = CommentRoutes(authority, Comments(comments, records), salts)
         app = create_app(
             "ingest",
             settings,
-            ArticleRoutes(
-                authority, Publisher(articles, rejected, records), records, settings
-            ).router(),
-            ViewRoutes(authority, views, beacons, records, salts, settings).router(),
-            CommentRoutes(authority, Comments(comments, records), salts).router(),
+            article_routes.router(),
+            view_routes.router(),
+            comment_routes.router(),
             checks={"redis": redis.ping},
+            direct={
+                ("POST", articles_route.ROUTE): article_routes.post,
+                ("POST", views_route.ROUTE): view_routes.post,
+            },
         )
         senders = [*articles, *views, *comments, rejected]
         loops = [*(appender.run for appender in senders), beacons.run, embargoes.run]

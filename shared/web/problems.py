@@ -45,24 +45,28 @@ def response(error: NewsrailError, instance: str | None = None, **more: Any) -> 
     )
 
 
+def answer_to(error: Exception, instance: str) -> Response:
+    """The document for any error. A defect of ours is logged, and not explained."""
+    if isinstance(error, NewsrailError):
+        return response(error, instance)
+    if isinstance(error, RedisError) and is_outage(error):
+        return response(Unavailable("the store does not answer; try again"), instance)
+    if isinstance(error, ClientDisconnect):
+        return response(BadInput("the connection ended before the body did"), instance)
+    log.error("request.failed", route=instance, exc_info=error)
+    return response(NewsrailError("it is logged; try again, and tell the operator"), instance)
+
+
 def install(app: FastAPI) -> None:
     """Makes every error of the app a problem document."""
-    app.add_exception_handler(NewsrailError, _ours)
-    app.add_exception_handler(RedisError, _redis)
+    for kind in (NewsrailError, RedisError, ClientDisconnect, Exception):
+        app.add_exception_handler(kind, _any)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _parameters)
-    app.add_exception_handler(ClientDisconnect, _gone)
 
 
-def _ours(request: Request, error: Exception) -> Response:
-    assert isinstance(error, NewsrailError)  # noqa: S101 - how Starlette calls it
-    return response(error, request.url.path)
-
-
-def _redis(request: Request, error: Exception) -> Response:
-    if not isinstance(error, RedisError) or not is_outage(error):
-        raise error
-    return response(Unavailable("the store does not answer; try again"), request.url.path)
+def _any(request: Request, error: Exception) -> Response:
+    return answer_to(error, request.url.path)
 
 
 def _http(request: Request, error: Exception) -> Response:
@@ -86,8 +90,3 @@ def _parameters(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - how Starlette calls it
     detail = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
     return response(BadInput(detail), request.url.path)
-
-
-def _gone(request: Request, error: Exception) -> Response:
-    """The sender hung up; nobody reads this."""
-    return response(BadInput("the connection ended before the body did"), request.url.path)
