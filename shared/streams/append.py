@@ -148,11 +148,11 @@ class Appender:
     async def _send(self, batch: list[_Waiting]) -> None:
         try:
             replies = await self._call([waiting.unit for waiting in batch])
-        except RedisError as error:
+        except Exception as error:  # noqa: BLE001 - outermost loop: its senders hear it, others go on
             metrics.APPEND_FAILED.labels(self._key).inc(len(batch))
             log.warning("append.failed", stream=self._key, units=len(batch), error=str(error)[:200])
             failure: Exception = error
-            if is_outage(error):
+            if isinstance(error, RedisError) and is_outage(error):
                 failure = Unavailable("the log cannot be written; send the request again as it was")
                 # The next call would wait as long: whoever waits already hears it now.
                 batch = [*batch, *self._queue]
