@@ -1,0 +1,25 @@
+"""newsrail: the command line. A file per command, and no rules here."""
+
+import typer
+
+from cli import keys
+from cli.post import post
+from cli.up import up
+
+app = typer.Typer(
+    help="Takes in news, and keeps an archive and live lists of it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(up)
+app.command()(post)
+app.add_typer(keys.app, name="keys", help="Keys: who may do what, for which feeds.")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()
