@@ -39,7 +39,7 @@ async def deliver(
 ) -> httpx.Response | Undelivered:
     reason = ""
     for attempt in range(tries):
-        wait_s = FIRST_WAIT_S * 2**attempt
+        wait_s = FIRST_WAIT_S * 2.0**attempt
         try:
             answer = await sender.send(request)
         except httpx.TransportError as error:
@@ -48,12 +48,12 @@ async def deliver(
             if answer.status_code < 500 and answer.status_code != TOO_MANY:
                 return answer
             reason = f"{answer.status_code} {answer.text[:200]}"
-            wait_s = _retry_after(answer) or wait_s
+            wait_s = _retry_after_s(answer, wait_s)
         if attempt < tries - 1:
             await asyncio.sleep(min(wait_s, LONGEST_WAIT_S))
     return Undelivered(f"{reason} ({tries} tries)")
 
 
-def _retry_after(answer: httpx.Response) -> float | None:
-    seconds = answer.headers.get("Retry-After", "")
-    return float(seconds) if seconds.isdecimal() else None
+def _retry_after_s(answer: httpx.Response, otherwise: float) -> float:
+    seconds: str = answer.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdecimal() else otherwise

@@ -76,7 +76,7 @@ class Summary:
 
 
 def post(
-    what: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|URL...", show_default=False)],
+    what: Annotated[list[str], typer.Argument(metavar="FILE|FOLDER|URL", show_default=False)],
     feed: Annotated[str | None, typer.Option(help="The feed all of it is posted for.")] = None,
     feed_per_file: Annotated[
         bool, typer.Option("--feed-per-file", help="A feed for each file, named after its path.")
