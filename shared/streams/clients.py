@@ -2,8 +2,12 @@
 store an XADD twice after a time-out, and a sender that gets 503 repeats better.
 """
 
+import asyncio
+from collections.abc import Iterable
+
 from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -34,7 +38,24 @@ def _client(url: SecretStr, *, connections: int, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
     return Redis.from_pool(pool)
+
+
+class _Cancellable(AbstractConnection):
+    """Python 3.11's `asyncio.wait_for`, with which redis-py sends, loses a cancellation
+    that comes as it ends: the loop that was cancelled would run on for ever."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)
+        if task and task.cancelling() > before:
+            # The command has gone out, and nobody will read its answer.
+            await self.disconnect(nowait=True)
+            raise asyncio.CancelledError
 
 
 def is_outage(error: RedisError) -> bool:
