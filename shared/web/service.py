@@ -25,6 +25,7 @@ Check = Callable[[], Awaitable[object]]
 """Raises when the service cannot do its work."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+ErrorHandler = Callable[[Request, Exception], Awaitable[Response]]
 
 CHECK_PATIENCE_S = 1.0
 
@@ -47,9 +48,11 @@ def create_app(
     *routers: APIRouter,
     checks: Mapping[str, Check],
     direct: Mapping[tuple[str, str], Endpoint] | None = None,
+    errors: Mapping[int | type[Exception], ErrorHandler] | None = None,
 ) -> ASGIApp:
     """The app of service `name`. `checks`: what `/readyz` asks, by name. `direct`: the
-    endpoints of the busiest routes, by method and path."""
+    endpoints of the busiest routes, by method and path. `errors`: who answers an error,
+    by class or status, where that is not to be a problem document."""
     app = FastAPI(
         title=f"newsrail {name}", version=version("newsrail"), docs_url="/docs", redoc_url=None
     )
@@ -57,6 +60,8 @@ def create_app(
         app.include_router(router)
     app.include_router(_common(checks))
     problems.install(app)
+    for kind, handler in (errors or {}).items():
+        app.add_exception_handler(kind, handler)
     app.add_middleware(Measured)
     return CORSMiddleware(
         Direct(app, direct or {}),
