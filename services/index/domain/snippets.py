@@ -118,11 +118,12 @@ def _best(matches: Sequence[_Match]) -> int:
 def _window(text: str, match: int) -> tuple[int, int]:
     """Begins a little before the match, and is filled where the text allows."""
     first = max(0, min(match - LEAD, len(text) - LENGTH))
-    borders = (at for at in range(first, match) if _is_border(text, at))
-    start = next(borders, min(first, match))
+    heads = (at for at in range(first, match) if _is_border(text, at) and text[at] != " ")
+    start = next(heads, min(first, match))
     last = min(len(text), start + LENGTH)
-    borders = (at for at in range(last, last - NEAR, -1) if _is_border(text, at))
-    return start, next(borders, last)
+    tails = (at for at in range(last, last - NEAR, -1) if _is_border(text, at))
+    end = next(tails, last)
+    return start, end - text[start:end].endswith(" ")
 
 
 def _is_border(text: str, at: int) -> bool:
