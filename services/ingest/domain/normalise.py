@@ -146,7 +146,7 @@ def field_hashes(made: Article) -> dict[str, str]:
     values = (
         made.title,
         made.summary,
-        " ".join(made.body_text.split()),
+        made.body_text.replace("\n\n", " ").replace("\n", " "),
         made.authors,
         made.credit,
         made.section,
@@ -225,7 +225,7 @@ def _title(item: Item, body_text: str, warnings: list[str]) -> str:
 
 
 def _first_sentence(source: str) -> str:
-    found = _SENTENCE.match(source)
+    found = _SENTENCE.match(source, 0, TITLE_MAX)
     return text.cut(found[0], DERIVED_TITLE_MAX) if found else ""
 
 

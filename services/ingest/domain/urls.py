@@ -61,7 +61,7 @@ def web(url: str) -> str | None:
 
 def absolute(url: str, base: str | None) -> str:
     """`url` as a link on the page `base`."""
-    if not base:
+    if not base or url.lstrip().startswith(("https://", "http://")):
         return url.strip()
     try:
         return urljoin(base, url.strip())

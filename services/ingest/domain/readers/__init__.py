@@ -37,7 +37,7 @@ def read(body: bytes, content_type: str | None, *, url: str | None = None) -> li
 
 
 def _reader(body: bytes, media_type: str) -> Reader:
-    head = body[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xfe\xff")
+    head = body.lstrip()[:_HEAD_BYTES].replace(b"\0", b"").lstrip(b"\xef\xbb\xbf\xfe\xff")
     by_type = next((one for one in READERS if media_type in one.media_types), None)
     by_content = next((one for one in READERS if one.recognises(head)), None)
     if by_type is ndjson.READER and by_content is json_articles.READER:

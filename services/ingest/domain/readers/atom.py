@@ -21,15 +21,19 @@ from .markup import (
     read_entries,
 )
 
+_ROOTS: Final = frozenset(("feed", "entry"))
+
 
 def _read(document: Document) -> Iterator[Read]:
-    return read_entries(document, "entry", lambda entry, root: _item(entry, root, document.url))
+    return read_entries(
+        document, "entry", lambda entry, root: _item(entry, root, document.url), _ROOTS
+    )
 
 
 def _item(entry: Element, root: Element, feed_url: str | None) -> Item:
     fields, feed = Fields(entry, "atom:"), Fields(root, "atom:")
-    base = entry.base or feed_url
-    site = link(_link(feed), base) or base
+    site = link(_link(feed), root.base or feed_url) or feed_url
+    base = link(entry.base, site) or site
     html, summary = body_and_lead(
         _html(fields, "content", "content:encoded"), _html(fields, "summary", "media:description")
     )
@@ -42,7 +46,7 @@ def _item(entry: Element, root: Element, feed_url: str | None) -> Item:
         origin=Origin.FEED,
         original="",
         external_id=fields.first("id"),
-        url=link(_link(fields), base or site),
+        url=link(_link(fields), base),
         title=body.plain(_html(fields, "title", "dc:title", "media:title") or ""),
         summary=summary,
         body_html=html,
@@ -52,8 +56,8 @@ def _item(entry: Element, root: Element, feed_url: str | None) -> Item:
         language=language(entry) or fields.first("dc:language") or language(root),
         published_at=fields.first("published", "issued", "created", "dc:date"),
         updated_at=fields.first("updated", "modified"),
-        image=image(fields, base or site),
-        base_url=base or site,
+        image=image(fields, base),
+        base_url=base,
     )
 
 
@@ -85,7 +89,7 @@ def _html(fields: Fields, *names: str) -> str | None:
 def _construct(element: Element) -> str:
     kind, mode = attribute(element, "type").lower(), attribute(element, "mode").lower()
     content = inner(element)
-    if mode == "base64":
+    if mode == "base64" or ("/" in kind and not kind.startswith("text/") and "xml" not in kind):
         return _base64(content)
     if len(element):
         return content
@@ -103,6 +107,6 @@ def _base64(content: str) -> str:
 READER: Final = Reader(
     name="Atom",
     media_types=frozenset({"application/atom+xml", "text/atom+xml"}),
-    recognises=lambda head: first_element(head) in (b"feed", b"entry"),
+    recognises=lambda head: first_element(head) in _ROOTS,
     read=_read,
 )

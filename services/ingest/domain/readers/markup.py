@@ -7,17 +7,18 @@ is defined, and what is left of one (`&a;`) is text.
 
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from html.entities import html5
+from itertools import islice
 from typing import Final
 
 from lxml import etree
 
 from services.ingest.domain import body, urls
 from services.ingest.domain.items import Document, Item, NotXml, Read, Refusal, original
-from shared.errors import TooLarge, Unprocessable
+from shared.errors import TooLarge, UnknownType, Unprocessable
 from shared.events import Image
 
 Element = etree._Element  # noqa: SLF001 - the only name lxml gives the type
@@ -26,6 +27,8 @@ REPAIRS_MAX: Final = 200_000
 """A repair takes a microsecond: a megabyte of bare `&` took 1.7 s."""
 LEAD_MAX: Final = 1000
 """A longer description is the text of the article."""
+
+LIST_MAX: Final = 100
 
 _BOMS: Final = (
     (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
@@ -47,8 +50,9 @@ _PROLOG: Final = re.compile(r"(?:\s++|<\?.*?\?>|<!--.*?-->)*+", re.DOTALL)
 _DOCTYPE_TOKEN: Final = re.compile(r"<!--|<\?|[\"'\[\]>]")
 _DOCTYPE_ENDS: Final = {"<!--": "-->", "<?": "?>", '"': '"', "'": "'"}
 _DOCTYPE_MAX: Final = 64 * 1024
+# Both patterns take an unclosed start to the end: else each of many would look for it again.
 _REPAIR: Final = re.compile(
-    r"<!\[CDATA\[.*?\]\]>|&(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[A-Za-z][A-Za-z0-9]{1,31};)?",
+    r"<!\[CDATA\[.*?(?:\]\]>|\Z)|&(#\d{1,7};|#[xX][0-9A-Fa-f]{1,6};|[A-Za-z][A-Za-z0-9]{1,31};)?",
     re.DOTALL,
 )
 _CONTROLS: Final = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
@@ -76,7 +80,7 @@ _NAMESPACES: Final = {
     "http://www.w3.org/1999/xhtml": "xhtml:",
 }
 _KNOWN: Final = frozenset(_NAMESPACES.values())
-_COMMENT: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
+_COMMENT: Final = re.compile(rb"<!--.*?(?:-->|\Z)", re.DOTALL)
 _XML: Final = "{http://www.w3.org/XML/1998/namespace}"
 
 
@@ -87,11 +91,13 @@ class Tree:
     error: str | None
     """Where and why the document is no XML; it was read as far as it goes."""
 
-    def entries(self, local_name: str) -> list[Element]:
-        """Raises NotXml where a broken document has none."""
+    def entries(self, local_name: str, roots: Collection[str]) -> list[Element]:
+        """None is fine in a whole feed; raises where the document is broken or no feed."""
         found = list(self.root.iter(f"{{*}}{local_name}"))
         if not found and self.error:
             raise NotXml(f"{self.error}; send well-formed XML")
+        if not found and local(self.root).lower() not in roots:
+            raise UnknownType(f"<{local(self.root)}> is no feed; send RSS or Atom")
         return found
 
     def ends_within(self, entry: Element) -> bool:
@@ -109,19 +115,19 @@ def tree(document: Document) -> Tree:
     try:
         return Tree(etree.fromstring(source.encode("utf-8", "replace"), _parser()), source, None)
     except etree.XMLSyntaxError as error:
-        _refuse_depth(error)
-        where = f"line {error.lineno}, column {error.offset}: {error.msg}"
+        _refuse_cut(str(error.msg))
+        broken = str(error.msg)
     recovering = _parser(recover=True)
     try:
         root = etree.fromstring(_repaired(source).encode("utf-8", "replace"), recovering)
     except etree.XMLSyntaxError:
         root = None
-    for entry in recovering.error_log:
-        if _TOO_DEEP.search(entry.message):
-            raise TooLarge(f"line {entry.line}: {entry.message}; send flatter XML")
     if root is None:
-        raise NotXml(f"{where}; send well-formed XML")
-    return Tree(root, source, where)
+        raise NotXml(f"{broken}; send well-formed XML")
+    fatal = [entry.message for entry in recovering.error_log if entry.level_name == "FATAL"]
+    for message in fatal:
+        _refuse_cut(message)
+    return Tree(root, source, broken if fatal else None)
 
 
 def decode(raw: bytes, charset: str | None) -> str:
@@ -192,10 +198,10 @@ def _parser(*, recover: bool = False) -> etree.XMLParser:
     )
 
 
-def _refuse_depth(error: etree.XMLSyntaxError) -> None:
-    """`recover` would cut such a document in silence."""
-    if error.msg and _TOO_DEEP.search(error.msg):
-        raise TooLarge(f"line {error.lineno}: {error.msg}; send flatter XML")
+def _refuse_cut(message: str) -> None:
+    """At libxml2's own limits `recover` ends the document in silence."""
+    if _TOO_DEEP.search(message):
+        raise TooLarge(f"{message}; send flatter XML")
 
 
 def _repaired(source: str) -> str:
@@ -207,7 +213,7 @@ def _repaired(source: str) -> str:
 def _repair(found: re.Match[str]) -> str:
     entity = found[1]
     if found[0].startswith("<") or (entity and (entity[0] == "#" or entity in _XML_ENTITIES)):
-        return found[0]
+        return found[0].replace("&#X", "&#x") if entity else found[0]
     if entity and entity in html5:
         return "".join(f"&#{ord(character)};" for character in html5[entity])
     return f"&amp;{found[0][1:]}"
@@ -255,7 +261,8 @@ class Fields:
         return body.plain(found) if found else None
 
     def texts(self, *names: str) -> tuple[str, ...]:
-        return tuple(body.plain(found) for one in self.all(*names) if (found := inner(one)).strip())
+        elements = islice(self.all(*names), LIST_MAX)
+        return tuple(body.plain(found) for one in elements if (found := inner(one)).strip())
 
 
 def inner(element: Element) -> str:
@@ -315,18 +322,21 @@ def _pixels(element: Element, name: str) -> int | None:
     return int(value) if value.isascii() and value.isdigit() and len(value) < 6 else None
 
 
-def first_element(head: bytes) -> bytes:
+def first_element(head: bytes) -> str:
     """The local name of a document's first element, in small letters."""
     found = re.search(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)", _COMMENT.sub(b"", head))
-    return found[1].lower() if found else b""
+    return found[1].decode().lower() if found else ""
 
 
 def read_entries(
-    document: Document, local_name: str, item: Callable[[Element, Element], Item]
+    document: Document,
+    local_name: str,
+    item: Callable[[Element, Element], Item],
+    roots: Collection[str],
 ) -> Iterator[Read]:
     """`item(entry, root)` of each entry; what one cannot be read for is its refusal alone."""
     found = tree(document)
-    entries = found.entries(local_name)
+    entries = found.entries(local_name, roots)
     for entry in entries:
         source = original(etree.tostring(entry, encoding="unicode", with_tail=False))
         if entry is entries[-1] and found.ends_within(entry):

@@ -23,6 +23,8 @@ from .markup import (
     read_entries,
 )
 
+_BODIES: Final = ("xhtml:body", "xhtml:div", "body", "content", "fullitem", "fulltext")
+_ROOTS: Final = frozenset(("rss", "rdf", "channel", "item"))
 _ABOUT: Final = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}about"
 
 
@@ -35,16 +37,17 @@ def _read(document: Document) -> Iterator[Read]:
             channel = Fields(next(root.iter("{*}channel"), root))
         return _item(Fields(entry), channel, root, document.url)
 
-    return read_entries(document, "item", item)
+    return read_entries(document, "item", item, _ROOTS)
 
 
 def _item(fields: Fields, channel: Fields, root: Element, feed_url: str | None) -> Item:
-    base = fields.element.base or link(_link(channel), feed_url) or feed_url
+    site = link(_link(channel), feed_url) or feed_url
+    base = link(fields.element.base, site) or site
     html, summary = body_and_lead(
-        fields.first("content:encoded", "xhtml:body", "xhtml:div", "content", "fulltext"),
+        fields.first("content:encoded", "atom:content", *_BODIES),
         fields.first("description", "dc:description", "atom:summary", "summary", "itunes:summary"),
     )
-    categories = fields.texts("category", "dc:subject")
+    categories = fields.texts("category", "dc:subject") or fields.texts("media:category")
     return Item(
         origin=Origin.FEED,
         original="",
@@ -105,6 +108,6 @@ READER: Final = Reader(
             "text/xml",
         }
     ),
-    recognises=lambda head: first_element(head) in (b"rss", b"rdf", b"channel", b"item"),
+    recognises=lambda head: first_element(head) in _ROOTS,
     read=_read,
 )
