@@ -149,24 +149,19 @@ def publish(record: Record, article: Article, hashes: Mapping[str, str], order: 
         # The feed gives no time, and a new version is no new article.
         published_at = from_ms(record.published_ms)
         hashes = {**hashes, "published_at": record.hashes["published_at"]}
-    changed = tuple(
-        name
-        for name in sorted({*hashes, *record.hashes})
-        if hashes.get(name) != record.hashes.get(name)
-    )
+    changed = _changed(record.hashes, hashes) if record.version else ()
     version = record.version + 1
     ends_hold = record.held_hash is not None and not order.is_before(record.held_order)
     return Publish(
         article=article.model_copy(update={"version": version, "published_at": published_at}),
-        changed=changed if record.version else (),
-        correction=bool(record.version) and "corrections" in changed,
-        record=replace(
-            record,
+        changed=changed,
+        correction="corrections" in changed,
+        record=Record(
+            feed=record.feed,
             version=version,
             content_hash=article.content_hash,
             hashes=hashes,
             order=order,
-            retracted=False,
             url=article.url,
             published_ms=to_ms(published_at),
             held_hash=None if ends_hold else record.held_hash,
@@ -175,6 +170,10 @@ def publish(record: Record, article: Article, hashes: Mapping[str, str], order: 
         first=record.version == 0 or record.retracted,
         ends_hold=ends_hold,
     )
+
+
+def _changed(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(name for name in sorted({*before, *now}) if before.get(name) != now.get(name))
 
 
 def retract(record: Record) -> Decision:
