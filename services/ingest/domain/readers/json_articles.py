@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from services.ingest.domain import text, times
 from services.ingest.domain.items import (
@@ -27,6 +27,7 @@ from shared.events import Correction, Image
 
 Text = Annotated[str, Field(max_length=1024 * 1024)]
 Names = Annotated[list[Annotated[str, Field(max_length=1000)]], Field(max_length=100)]
+Authors = Annotated[Names, BeforeValidator(lambda said: [said] if isinstance(said, str) else said)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
@@ -40,6 +41,11 @@ class PostedImage(_Strict):
     height: Count | None = None
     alt: str | None = None
     credit: str | None = None
+
+
+OneImage = Annotated[
+    PostedImage, BeforeValidator(lambda said: {"url": said} if isinstance(said, str) else said)
+]
 
 
 class PostedCorrection(_Strict):
@@ -58,7 +64,7 @@ class PostedArticle(_Strict):
     summary: Text | None = None
     body_html: Text | None = None
     body_text: Text | None = None
-    authors: Names | Text | None = None
+    authors: Authors | None = None
     credit: Text | None = None
     section: Text | None = None
     sections: Names | None = None
@@ -67,7 +73,7 @@ class PostedArticle(_Strict):
     published_at: Text | None = None
     updated_at: Text | None = None
     embargoed_until: Text | None = None
-    image: PostedImage | str | None = None
+    image: OneImage | None = None
     contact: Text | None = None
     corrections: Annotated[list[PostedCorrection], Field(max_length=100)] | None = None
     version: Count | None = None
@@ -93,6 +99,8 @@ _REMEDIES: Final = {
     "int_from_float": "must be a whole number",
     "bool_type": "must be true or false",
     "model_type": "must be an object",
+    "string_too_long": "is too long; shorten it",
+    "too_long": "has too many entries; send at most 100",
 }
 
 
@@ -131,7 +139,6 @@ def item(value: object, raw: bytes | None = None) -> Read:
 def _item(posted: PostedArticle, corrections: tuple[Correction, ...], source: str) -> Item:
     ours = posted.content_hash is not None
     decoded = _as_is if ours else text.unescape
-    authors = posted.authors or ()
     return Item(
         origin=Origin.NEWSRAIL if ours else Origin.OURS,
         original=source,
@@ -141,7 +148,7 @@ def _item(posted: PostedArticle, corrections: tuple[Correction, ...], source: st
         summary=posted.summary and decoded(posted.summary),
         body_html=posted.body_html,
         body_text=posted.body_text and decoded(posted.body_text),
-        authors=(authors,) if isinstance(authors, str) else tuple(authors),
+        authors=tuple(posted.authors or ()),
         credit=posted.credit,
         section=posted.section,
         sections=tuple(posted.sections or ()),
@@ -150,7 +157,7 @@ def _item(posted: PostedArticle, corrections: tuple[Correction, ...], source: st
         published_at=posted.published_at,
         updated_at=posted.updated_at,
         embargoed_until=posted.embargoed_until,
-        image=_image(posted.image),
+        image=Image(**posted.image.model_dump()) if posted.image else None,
         contact=posted.contact,
         corrections=corrections,
         feed_version=None if ours else posted.version,
@@ -162,12 +169,6 @@ def _item(posted: PostedArticle, corrections: tuple[Correction, ...], source: st
 
 def _as_is(value: str) -> str:
     return value
-
-
-def _image(posted: PostedImage | str | None) -> Image | None:
-    if isinstance(posted, PostedImage):
-        return Image(**posted.model_dump())
-    return Image(url=posted) if posted else None
 
 
 def _correction(posted: PostedCorrection) -> Correction:
@@ -187,7 +188,8 @@ def _explain(error: ValidationError) -> tuple[str, str]:
 
 def _one(place: tuple[str | int, ...], kind: str, message: str, value: Any) -> str:
     where = ".".join(str(part) for part in place)[:100]
-    return f"{where}: {_REMEDIES.get(kind) or f'{value!r:.60}: {message}'}"
+    remedy = _REMEDIES.get(kind) or f"{value!r:.60} {message.replace('Input should', 'must')}"
+    return f"{where}: {remedy}"
 
 
 def _kind(value: object) -> str:
