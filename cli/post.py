@@ -35,12 +35,12 @@ class Outcome:
     answer: Mapping[str, Any]
 
     @property
-    def results(self) -> Sequence[Mapping[str, Any]]:
-        results: Sequence[Mapping[str, Any]] = self.answer.get("results", ())
-        return results
+    def results(self) -> Sequence[Mapping[str, Any]] | None:
+        """None where the document as a whole was refused."""
+        return self.answer.get("results")
 
     def line(self) -> bytes:
-        said = {"results": self.results} if self.results else {"problem": self.answer}
+        said = {"problem": self.answer} if self.results is None else {"results": self.results}
         return orjson.dumps({"file": self.place, "status": self.status, **said})
 
 
@@ -54,9 +54,9 @@ class Summary:
     def add(self, outcome: Outcome) -> None:
         if outcome.status is None:
             self._add_refusal("not delivered", outcome.place, outcome.answer)
-        elif not outcome.results:
+        elif outcome.results is None:
             self._add_refusal("refused", outcome.place, outcome.answer)
-        for result in outcome.results:
+        for result in outcome.results or ():
             if result["problem"]:
                 self._add_refusal(result["outcome"], outcome.place, result["problem"])
             else:

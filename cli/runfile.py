@@ -4,7 +4,6 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -58,9 +57,6 @@ class Kept(_File):
     sample_began: AwareDatetime | None = None
     """When the sample news was first posted: its times are relative to this, so that a
     later start posts the very same."""
-
-    def beginning_sample(self, at: datetime) -> Self:
-        return self if self.sample_began else self.model_copy(update={"sample_began": at})
 
 
 @contextmanager

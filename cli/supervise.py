@@ -84,7 +84,7 @@ class Supervisor:
             deaths = self._backoff.deaths_in_a_row(deaths, clock() - began)
             delay_s = self._backoff.delay_s(deaths)
             self._say(f"{program.name} ended ({_reason(code)}); it starts again in {delay_s:.1f} s")
-            if deaths > 1:
+            if deaths == 2:
                 self._say(self._last_words(program.name))
             await asyncio.sleep(delay_s)
 

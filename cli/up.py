@@ -80,9 +80,7 @@ async def _run(folder: Path, host: str, ports: Mapping[str, int], *, sample: boo
     try:
         async with supervisor.running(server.program(folder / "redis", redis_port)):
             key = await _key(server.url(redis_port), kept.key)
-            kept = Kept(redis_port=redis_port, key=key, sample_began=kept.sample_began)
-            if sample:
-                kept = kept.beginning_sample(now())
+            kept = kept.model_copy(update={"redis_port": redis_port, "key": key})
             kept.write(kept_file)
             async with (
                 supervisor.running(*services),
@@ -93,9 +91,11 @@ async def _run(folder: Path, host: str, ports: Mapping[str, int], *, sample: boo
                 run = Run(**urls, redis=server.url(redis_port), key=key, pids={})
                 started()
                 _announce(run, folder, logs)
-                if sample and kept.sample_began:
+                if sample:
+                    began = kept.sample_began or now()
+                    kept.model_copy(update={"sample_began": began}).write(kept_file)
                     _say("sample readers are clicking; leave them out with --empty")
-                    await readers.live(door, kept.sample_began, _say)
+                    await readers.live(door, began, _say)
                 await asyncio.Event().wait()
     finally:
         run_file.unlink(missing_ok=True)

@@ -97,6 +97,13 @@ def test_json_is_a_line_for_each_file(stack: Stack, tmp_path: Path) -> None:
     assert said["empty.xml"]["problem"]["type"] == "urn:newsrail:problem:empty-body"
 
 
+def test_a_feed_without_articles_is_accepted(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "quiet.xml").write_text("<rss version='2.0'><channel></channel></rss>")
+    code, out, _ = newsrail(stack, "post", "--json", "--feed", "quiet", tmp_path)
+    assert code == 0
+    assert json.loads(out)["results"] == []
+
+
 def test_a_feed_per_file_keeps_equal_ids_apart(stack: Stack, tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
         (tmp_path / name).write_text('{"external_id": "1", "title": "Same id"}')

@@ -1,13 +1,9 @@
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cli.runfile import InUse, Kept, claimed
-
-NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
-LATER = datetime(2026, 5, 5, 12, 0, tzinfo=UTC)
 
 
 def test_what_is_written_is_read_and_for_this_user_alone(tmp_path: Path) -> None:
@@ -23,10 +19,6 @@ def test_a_file_that_cannot_be_read_counts_as_none(tmp_path: Path, content: byte
     path = tmp_path / "up.json"
     path.write_bytes(content)
     assert Kept.read(path) is None
-
-
-def test_the_sample_keeps_its_first_beginning() -> None:
-    assert Kept().beginning_sample(NOON).beginning_sample(LATER).sample_began == NOON
 
 
 def test_one_folder_is_claimed_once(tmp_path: Path) -> None:
