@@ -24,91 +24,18 @@ MAX_ENTITIES: Final = 50_000
 MAX_ATTRIBUTES: Final = 5000
 """In one tag: every HTML parser is quadratic in them (real ones stay under 1,200)."""
 
-_TAGS: Final = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "blockquote",
-        "br",
-        "caption",
-        "cite",
-        "code",
-        "col",
-        "colgroup",
-        "dd",
-        "del",
-        "dfn",
-        "dl",
-        "dt",
-        "em",
-        "figcaption",
-        "figure",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "i",
-        "img",
-        "ins",
-        "kbd",
-        "li",
-        "ol",
-        "p",
-        "picture",
-        "pre",
-        "q",
-        "s",
-        "samp",
-        "small",
-        "source",
-        "strong",
-        "sub",
-        "sup",
-        "table",
-        "tbody",
-        "td",
-        "tfoot",
-        "th",
-        "thead",
-        "time",
-        "tr",
-        "u",
-        "ul",
-        "var",
-        "div",
-        "span",
-    ]
-)
-_DROPPED_WHOLE: Final = frozenset(
-    [
-        "script",
-        "style",
-        "noscript",
-        "template",
-        "iframe",
-        "object",
-        "embed",
-        "svg",
-        "math",
-        "form",
-        "button",
-        "select",
-        "textarea",
-        "option",
-        "canvas",
-        "audio",
-        "video",
-        "xmp",
-        "noembed",
-        "noframes",
-        "title",
-        "frameset",
-    ]
-)
+_TAGS: Final = frozenset((
+    "a", "abbr", "b", "blockquote", "br", "caption", "cite", "code", "col", "colgroup", "dd",
+    "del", "dfn", "dl", "dt", "em", "figcaption", "figure", "h1", "h2", "h3", "h4", "h5", "h6",
+    "hr", "i", "img", "ins", "kbd", "li", "ol", "p", "picture", "pre", "q", "s", "samp", "small",
+    "source", "strong", "sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "time",
+    "tr", "u", "ul", "var", "div", "span",
+))  # fmt: skip
+_DROPPED_WHOLE: Final = frozenset((
+    "script", "style", "noscript", "template", "iframe", "object", "embed", "svg", "math", "form",
+    "button", "select", "textarea", "option", "canvas", "audio", "video", "xmp", "noembed",
+    "noframes", "title", "frameset",
+))  # fmt: skip
 _ATTRIBUTES: Final = {
     "*": {"lang", "dir"},
     "a": {"href", "title", "hreflang"},
@@ -134,67 +61,23 @@ _ATTRIBUTE: Final = re.compile(
 )
 _TAG: Final = re.compile(rf"</?([A-Za-z][^ \t\n\f\r/>]*+)(?:{_ATTRIBUTE.pattern})*+")
 _TAG_START: Final = re.compile(r"</?[A-Za-z]")
-_UNNESTED: Final = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-        "p",
-        "li",
-        "dt",
-        "dd",
-        "tr",
-        "td",
-        "th",
-        "thead",
-        "tbody",
-        "tfoot",
-        "option",
-        "optgroup",
-        "colgroup",
-    ]
-)
+_UNNESTED: Final = frozenset((
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
+    "track", "wbr", "p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot", "option",
+    "optgroup", "colgroup",
+))  # fmt: skip
 """Void, or closed by the next of its kind: it nests only through others."""
-_INLINE: Final = frozenset(
-    [
-        "a",
-        "b",
-        "big",
-        "code",
-        "em",
-        "font",
-        "i",
-        "nobr",
-        "s",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "tt",
-        "u",
-        "abbr",
-        "sub",
-        "sup",
-        "time",
-    ]
-)
+_INLINE: Final = frozenset((
+    "a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "span", "strike", "strong",
+    "tt", "u", "abbr", "sub", "sup", "time",
+))  # fmt: skip
 
 _ANY_TAG: Final = re.compile(r"""<(/?[a-z][a-z0-9]*)[^>"]*(?:"[^"]*"[^>"]*)*>""")
 _GAP: Final = re.compile(r"\n[ \n]+")
 _BLOCKS: Final = (
-    ["p", "div", "blockquote", "dl", "figure", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "ol", "pre", "table", "ul", "caption"]
-)
+    "p", "div", "blockquote", "dl", "figure", "figcaption", "h1", "h2", "h3", "h4", "h5", "h6",
+    "hr", "ol", "pre", "table", "ul", "caption",
+)  # fmt: skip
 _BREAKS: Final = {
     **dict.fromkeys((*_BLOCKS, *(f"/{name}" for name in _BLOCKS)), "\n\n"),
     **dict.fromkeys(("br", "li", "tr", "dt", "dd"), "\n"),

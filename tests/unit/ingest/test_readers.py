@@ -125,6 +125,7 @@ def test_html_entities_without_a_dtd_are_understood() -> None:
         (b"<?xml version='1.0' encoding='iso-8859-1'?>%s", None),
         (b"\xef\xbb\xbf%s", "application/xml; charset=us-ascii"),
         (b"%s", "text/xml; charset=no-such"),
+        (b"%s", "text/xml; charset=punycode"),
     ],
 )
 def test_declared_charsets_are_taken_with_care(body: bytes, content_type: str | None) -> None:
@@ -204,7 +205,7 @@ def test_atom_gives_what_news_feeds_say() -> None:
     ).map(b"".join),
     st.sampled_from(
         [None, "application/json", "application/x-ndjson", "application/rss+xml",
-         "application/atom+xml;charset=utf-16", "text/xml; charset=x"]
+         "application/atom+xml;charset=utf-16", "text/xml; charset=iso-2022-jp"]
     ),
 )  # fmt: skip
 @example(b"<rss><item><title>a</title><description>&lt;<b>c</item>", None)

@@ -44,6 +44,12 @@ _WIDER: Final = {
     "shift_jis": "cp932", "shift-jis": "cp932", "x-sjis": "cp932",
 }  # fmt: skip
 """What a declared charset really is, mostly."""
+# Senders name the codec: `idna` and `punycode` are quadratic, `unicode_escape` is no charset.
+# UTF-16 on single bytes is ignored: it would have shown NULs.
+_CHARSETS: Final = re.compile(
+    r"utf-?8|(?:windows-|cp)(?:125\d|8\d\d|93\d|949|950)|iso-?8859-\d{1,2}|koi8-[ru]|big5(?:-hkscs)?|gb18030|euc-jp"
+    r"|iso-2022-(?:jp|kr)|tis-620|macintosh"
+)
 _DECLARED: Final = re.compile(rb"\s*<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
 _DECLARATION: Final = re.compile(r"\s*<\?xml[^>]*>")
 _PROLOG: Final = re.compile(r"(?:\s++|<\?.*?\?>|<!--.*?-->)*+", re.DOTALL)
@@ -144,15 +150,15 @@ def decode(raw: bytes, charset: str | None) -> str:
     text = raw.decode("utf-8", "replace")
     # A few broken bytes in a long text: they are damage, not another charset.
     broken = text.count("\ufffd")
-    if broken and broken * 10 > sum(1 for byte in raw if byte >= 0xC2):
+    if broken * 10 > len(raw) - len(text):
         return raw.decode("windows-1252", "replace")
     return text
 
 
 def _decoded(raw: bytes, charset: str) -> str | None:
     codec = _WIDER.get(charset, charset)
-    if codec.startswith(("utf-16", "utf16", "utf-32", "utf32", "ucs")):
-        return None  # these would have shown NULs
+    if not _CHARSETS.fullmatch(codec):
+        return None
     for attempt in ("utf-8", codec) if codec == "windows-1252" else (codec,):
         try:
             return raw.decode(attempt)
