@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,7 +13,6 @@ import httpx
 import typer
 from pydantic import SecretStr
 from redis.exceptions import RedisError
-from rich.table import Table
 
 from cli import delivery, readers, server
 from cli.console import console, fail
@@ -38,17 +37,17 @@ def up(
     empty: Annotated[bool, typer.Option("--empty", help="Leave the sample news out.")] = False,
 ) -> None:
     """Run everything on this machine until Ctrl-C, and restart what dies."""
-    host = os.environ.get("NEWSRAIL_HOST", server.LOOPBACK)
-    ports = {name: port + place for place, name in enumerate(SERVICES)}
-    folder = data.resolve()
     if not shutil.which(server.binary()):
         fail(f"NEWSRAIL_REDIS_SERVER: there is no program {server.binary()}")
+    folder = data.resolve()
     try:
         with claimed(folder):
-            for name, wanted in ports.items():
-                if not server.is_free(host, wanted):
+            kept = Kept.read(folder / KEPT_FILE) or Kept()
+            site = Site(folder, port, server.settle_port(kept.redis_port))
+            for name, wanted in site.ports.items():
+                if not server.is_free(site.host, wanted):
                     fail(f"port {wanted} ({name}) is in use; choose others with --port N")
-            asyncio.run(_run(folder, host, ports, sample=not empty))
+            asyncio.run(_run(site, kept, sample=not empty))
     except InUse:
         fail(
             f"another `newsrail up` runs on {folder} ({LOCK_FILE} is locked); "
@@ -58,47 +57,94 @@ def up(
         console.print("stopped")
 
 
-async def _run(folder: Path, host: str, ports: Mapping[str, int], *, sample: bool) -> None:
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is where on this machine."""
+
+    folder: Path
+    port: int
+    redis_port: int
+    host: str = field(default_factory=lambda: os.environ.get("NEWSRAIL_HOST", server.LOOPBACK))
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {name: self.port + place for place, name in enumerate(SERVICES)}
+
+    @property
+    def urls(self) -> dict[str, str]:
+        reached = server.LOOPBACK if self.host in ANY_ADDRESS else self.host
+        return {name: f"http://{reached}:{port}" for name, port in self.ports.items()}
+
+    @property
+    def redis_url(self) -> str:
+        return server.url(self.redis_port)
+
+    @property
+    def run_file(self) -> Path:
+        return self.folder / RUN_FILE
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    def server(self) -> Program:
+        return server.program(self.folder / "redis", self.redis_port)
+
+    def services(self) -> list[Program]:
+        return [self._service(name, port) for name, port in self.ports.items()]
+
+    def _service(self, name: str, port: int) -> Program:
+        environment = {
+            **os.environ,
+            "NEWSRAIL_REDIS_URL": self.redis_url,
+            "NEWSRAIL_HOST": self.host,
+            "NEWSRAIL_PORT": str(port),
+            "NEWSRAIL_DATA": str(self.folder / name),
+            "NEWSRAIL_INGEST_URL": self.urls["ingest"],
+        }
+        # -P: a folder named `services` in the working directory is not ours.
+        return Program(name, (sys.executable, "-P", "-m", f"services.{name}"), environment)
+
+
+async def _run(site: Site, kept: Kept, *, sample: bool) -> None:
+    """Until a signal cancels it. The services end before the server they write to."""
     _stop_on_signals()
-    run_file, kept_file, logs = folder / RUN_FILE, folder / KEPT_FILE, folder / "logs"
-    run_file.unlink(missing_ok=True)
-    logs.mkdir(exist_ok=True)
-    (folder / "redis").mkdir(exist_ok=True)
-    kept = Kept.read(kept_file) or Kept()
-    redis_port = server.settle_port(kept.redis_port)
-    urls = _urls(host, ports)
     run: Run | None = None
 
     def started() -> None:
         if run:
-            run.model_copy(update={"pids": dict(supervisor.pids)}).write(run_file)
+            run.model_copy(update={"pids": dict(supervisor.pids)}).write(site.run_file)
 
-    supervisor = Supervisor(logs, started=started, say=_say)
-    services = [
-        _service(name, folder, host, ports[name], server.url(redis_port), urls) for name in SERVICES
-    ]
+    site.run_file.unlink(missing_ok=True)
+    for folder in (site.logs, site.folder / "redis"):
+        folder.mkdir(exist_ok=True)
+    supervisor = Supervisor(site.logs, started=started, say=_say)
     try:
-        async with supervisor.running(server.program(folder / "redis", redis_port)):
-            key = await _key(server.url(redis_port), kept.key)
-            kept = kept.model_copy(update={"redis_port": redis_port, "key": key})
-            kept.write(kept_file)
+        async with supervisor.running(site.server()):
+            key = await _key(site.redis_url, kept.key)
+            kept = kept.model_copy(update={"redis_port": site.redis_port, "key": key})
+            kept.write(site.folder / KEPT_FILE)
             async with (
-                supervisor.running(*services),
-                delivery.client(urls["ingest"], key) as door,
+                supervisor.running(*site.services()),
+                delivery.client(site.urls["ingest"], key) as door,
             ):
-                for url in urls.values():
+                for url in site.urls.values():
                     await _ready(door, url)
-                run = Run(**urls, redis=server.url(redis_port), key=key, pids={})
+                run = Run(**site.urls, redis=site.redis_url, key=key, pids={})
                 started()
-                _announce(run, folder, logs)
+                _announce(run, site)
                 if sample:
-                    began = kept.sample_began or now()
-                    kept.model_copy(update={"sample_began": began}).write(kept_file)
-                    _say("sample readers are clicking; leave them out with --empty")
-                    await readers.live(door, began, _say)
+                    await _live(site, kept, door)
                 await asyncio.Event().wait()
     finally:
-        run_file.unlink(missing_ok=True)
+        site.run_file.unlink(missing_ok=True)
+
+
+async def _live(site: Site, kept: Kept, door: httpx.AsyncClient) -> None:
+    began = kept.sample_began or now()
+    kept.model_copy(update={"sample_began": began}).write(site.folder / KEPT_FILE)
+    _say("sample readers are clicking; leave them out with --empty")
+    await readers.live(door, began, _say)
 
 
 def _stop_on_signals() -> None:
@@ -115,26 +161,6 @@ def _stop_on_signals() -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-
-
-def _urls(host: str, ports: Mapping[str, int]) -> dict[str, str]:
-    reached = server.LOOPBACK if host in ANY_ADDRESS else host
-    return {name: f"http://{reached}:{port}" for name, port in ports.items()}
-
-
-def _service(
-    name: str, folder: Path, host: str, port: int, redis_url: str, urls: Mapping[str, str]
-) -> Program:
-    environment = {
-        **os.environ,
-        "NEWSRAIL_REDIS_URL": redis_url,
-        "NEWSRAIL_HOST": host,
-        "NEWSRAIL_PORT": str(port),
-        "NEWSRAIL_DATA": str(folder / name),
-        "NEWSRAIL_INGEST_URL": urls["ingest"],
-    }
-    # -P: a folder named `services` in the working directory is not ours.
-    return Program(name, (sys.executable, "-P", "-m", f"services.{name}"), environment)
 
 
 async def _key(redis_url: str, kept: str | None) -> str:
@@ -165,16 +191,18 @@ async def _ready(client: httpx.AsyncClient, url: str) -> None:
         await asyncio.sleep(LOOK_EVERY_S)
 
 
-def _announce(run: Run, folder: Path, logs: Path) -> None:
-    table = Table("newsrail runs", "", box=None)
-    table.add_row("pages, search", run.index)
-    table.add_row("ingest", run.ingest)
-    table.add_row("rails", run.rails)
-    table.add_row("redis", run.redis)
-    table.add_row("key (every scope)", run.key)
-    table.add_row("data", str(folder))
-    table.add_row("logs", str(logs))
-    console.print(table)
+def _announce(run: Run, site: Site) -> None:
+    _say("newsrail runs")
+    for what, where in (
+        ("pages, search", run.index),
+        ("ingest", run.ingest),
+        ("rails", run.rails),
+        ("redis", run.redis),
+        ("key (every scope)", run.key),
+        ("data", site.folder),
+        ("logs", site.logs),
+    ):
+        _say(f"  {what:<20}{where}")
 
 
 def _say(message: str) -> None:
