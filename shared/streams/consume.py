@@ -168,7 +168,7 @@ class Consumer:
     async def _reclaim(self, *, idle_ms: int) -> None:
         try:
             async with self._one_at_a_time:
-                await self._take_again(await self._pending(idle_ms))
+                await self._take_again(await self._pending(idle_ms), idle_ms)
         except RedisError as error:
             if is_lost_group(error):
                 raise GroupLost(f"{self._stream} has lost its group {self._group}") from error
@@ -184,22 +184,21 @@ class Consumer:
         )
         return {row["message_id"].decode(): row["times_delivered"] for row in rows}
 
-    async def _take_again(self, pending: dict[str, int]) -> None:
+    async def _take_again(self, pending: dict[str, int], idle_ms: int) -> None:
         together = [id_ for id_, deliveries in pending.items() if deliveries < SINGLY_FROM]
         for start in range(0, len(together), CLAIM_CHUNK):
-            await self._claim(together[start : start + CLAIM_CHUNK])
+            await self._claim(together[start : start + CLAIM_CHUNK], idle_ms)
         for id_, deliveries in pending.items():
             if deliveries >= MAX_ATTEMPTS:
                 await self._give_up(id_, f"failed {deliveries} times", attempts=deliveries)
             elif deliveries >= SINGLY_FROM:
-                await self._claim([id_])
+                await self._claim([id_], idle_ms)
 
-    async def _claim(self, ids: Sequence[str]) -> None:
+    async def _claim(self, ids: Sequence[str], idle_ms: int) -> None:
+        """Only what is idle still: another member may have taken it since it was listed."""
         rows = cast(
             "list[tuple[bytes, dict[bytes, bytes] | None]]",
-            await self._redis.xclaim(
-                self._stream, self._group, self._name, min_idle_time=0, message_ids=list(ids)
-            ),
+            await self._redis.xclaim(self._stream, self._group, self._name, idle_ms, list(ids)),
         )
         entries = [Entry(id_.decode(), fields) for id_, fields in rows if fields]
         await self._report_deleted(set(ids) - {entry.id for entry in entries})
