@@ -42,6 +42,8 @@ MAX_ATTEMPTS: Final = 5
 CLAIM_CHUNK: Final = 100
 CLAIM_MOST: Final = 10_000
 SINGLY_FROM: Final = 3
+FIRST_WAIT_S: Final = 0.1
+MOST_WAIT_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,11 @@ class Consumer:
     async def _applied(self, batch: Sequence[Delivered]) -> bool:
         """Effect first, acknowledge after: a crash between the two repeats the effect,
         and whoever applies it drops what it has already."""
-        wait_s = 0.1
+        wait_s = FIRST_WAIT_S
         while True:
             try:
+                if wait_s > FIRST_WAIT_S:
+                    await self._hold(batch)
                 await self._apply(batch)
                 await self._redis.xack(self._stream, self._group, *(d.entry_id for d in batch))
             except (Unavailable, RedisError) as error:
@@ -157,13 +161,27 @@ class Consumer:
                     raise
                 self._log.warning("batch.waits", entries=len(batch), error=str(error)[:200])
                 await asyncio.sleep(wait_s)
-                wait_s = min(2 * wait_s, 2.0)
+                wait_s = min(2 * wait_s, MOST_WAIT_S)
             except Exception:  # noqa: BLE001 - the outermost loop: whatever it is, the rest goes on
                 self._log.exception("batch.failed", entries=len(batch), first=batch[0].entry_id)
                 return False
             else:
                 metrics.CONSUMED.labels(self._stream, self._group).inc(len(batch))
                 return True
+
+    async def _hold(self, batch: Sequence[Delivered]) -> None:
+        """Takes back the attempts of a batch that waits: else a service that is restarted
+        while its store is away gives up entries that never failed. Also keeps the batch
+        from becoming idle, when another member would claim it."""
+        await self._redis.xclaim(
+            self._stream,
+            self._group,
+            self._name,
+            0,
+            [delivered.entry_id for delivered in batch],
+            retrycount=0,
+            justid=True,
+        )
 
     async def _reclaim(self, *, idle_ms: int) -> None:
         try:
