@@ -358,11 +358,14 @@ def decode(fields: Mapping[bytes, bytes]) -> Event | Unreadable:
         kind = EVENT_TYPES[text["type"]]
         if text["specversion"] != "1.0":
             return Unreadable(f"specversion: {text['specversion'][:20]!r} is not 1.0")
+        time = datetime.fromisoformat(text["time"])
+        if time.tzinfo is None:
+            return Unreadable(f"time: {text['time'][:40]!r} has no offset from UTC")
         return Event(
             id=text["id"],
             source=text["source"],
             subject=text["subject"],
-            time=datetime.fromisoformat(text["time"]),
+            time=time,
             data=kind.model.model_validate_json(fields[b"data"]),
         )
     except KeyError as missing:
