@@ -47,8 +47,8 @@ _WIDER: Final = {
 # Senders name the codec: `idna` and `punycode` are quadratic, `unicode_escape` is no charset.
 # UTF-16 on single bytes is ignored: it would have shown NULs.
 _CHARSETS: Final = re.compile(
-    r"utf-?8|(?:windows-|cp)(?:125\d|8\d\d|93\d|949|950)|iso-?8859-\d{1,2}|koi8-[ru]|big5(?:-hkscs)?|gb18030|euc-jp"
-    r"|iso-2022-(?:jp|kr)|tis-620|macintosh"
+    r"utf-?8|(?:windows-|cp)(?:125\d|8\d\d|93\d|949|950)|iso-?8859-\d{1,2}|koi8-[ru]"
+    r"|big5(?:-hkscs)?|gb18030|euc-jp|iso-2022-(?:jp|kr)|tis-620|macintosh"
 )
 _DECLARED: Final = re.compile(rb"\s*<\?xml[^>]{0,100}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
 _DECLARATION: Final = re.compile(r"\s*<\?xml[^>]*>")
