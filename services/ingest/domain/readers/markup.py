@@ -29,6 +29,8 @@ LEAD_MAX: Final = 1000
 """A longer description is the text of the article."""
 
 LIST_MAX: Final = 100
+CHILDREN_MAX: Final = 5000
+"""Of an entry; real ones have some dozens."""
 
 _BOMS: Final = (
     (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32-le"), (b"\0\0\xfe\xff", "utf-32-be"),
@@ -249,7 +251,7 @@ class Fields:
     def __init__(self, element: Element, own_prefix: str = "") -> None:
         self.element = element
         self._by_name: dict[str, list[Element]] = {}
-        for child in element:
+        for child in islice(element, CHILDREN_MAX):
             if isinstance(child.tag, str):
                 name = _short(child.tag).removeprefix(own_prefix)
                 self._by_name.setdefault(name, []).append(child)
