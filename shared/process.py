@@ -46,7 +46,6 @@ async def serve(app: ASGIApp, settings: Settings, loops: Sequence[Loop]) -> None
             forwarded_allow_ips=settings.trusted_proxies,
             server_header=False,
             timeout_graceful_shutdown=GRACE_S,
-            h11_max_incomplete_event_size=64 * 1024,
         )
     )
     # What was made so far stays: the collector need not look at it again and again, which
