@@ -29,7 +29,9 @@ Millis = Annotated[int, Field(ge=0, le=253_402_300_799_999)]
 
 
 class Contract(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Image(Contract):
