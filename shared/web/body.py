@@ -55,6 +55,9 @@ def _unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     if not unpacker.eof:
         raise BadInput(f"Content-Encoding: the {encoding} body is cut short; send it again")
+    if unpacker.unused_data:
+        # More members, as of two files put together: only the first would count.
+        raise BadInput(f"Content-Encoding: more follows the {encoding} body; send one member")
     return unpacked
 
 
