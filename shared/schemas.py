@@ -2,9 +2,13 @@
 
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from shared.events import EVENT_TYPES, STREAMS, EventType, schema_id
 
 JsonObject = dict[str, Any]
+
+SCHEMAS = "#/components/schemas/"
 
 
 def json_schema(event: EventType) -> JsonObject:
@@ -18,7 +22,14 @@ def json_schema(event: EventType) -> JsonObject:
 
 
 def asyncapi(version: str) -> JsonObject:
-    """Every stream as a channel, every event type as a message on it."""
+    """Every stream as a channel, every event type as a message on it.
+
+    References lead from the root of the document: tools do not look for an `$id` on the way.
+    """
+    _, schemas = models_json_schema(
+        [(event.model, "serialization") for event in EVENT_TYPES.values()],
+        ref_template=SCHEMAS + "{model}",
+    )
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -41,7 +52,7 @@ def asyncapi(version: str) -> JsonObject:
         },
         "components": {
             "messages": {name: _message(event) for name, event in EVENT_TYPES.items()},
-            "schemas": {name: json_schema(event) for name, event in EVENT_TYPES.items()},
+            "schemas": schemas["$defs"],
         },
     }
 
@@ -65,5 +76,5 @@ def _message(event: EventType) -> JsonObject:
                 for name in ("specversion", "id", "source", "type", "subject", "time", "dataschema")
             },
         },
-        "payload": {"$ref": f"#/components/schemas/{event.name}"},
+        "payload": {"$ref": SCHEMAS + event.model.__name__},
     }
