@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
 
-from shared.errors import BadInput, NewsrailError, TooLarge, UnknownType
+from shared.errors import BadInput, TooLarge, UnknownType
 from shared.web import body
 
 MOST = 1_000
@@ -48,10 +49,8 @@ async def test_a_packed_body_is_read_as_it_was(content: bytes, encoding: str) ->
 
 @given(st.binary(max_size=MOST), st.sampled_from(["gzip", "deflate", "br", "", "identity"]))
 async def test_any_bytes_are_a_body_or_a_refusal(content: bytes, encoding: str) -> None:
-    try:
+    with suppress(BadInput):
         await Sender([content]).read(content_encoding=encoding)
-    except NewsrailError as refusal:
-        assert 400 <= refusal.status < 500
 
 
 async def test_exactly_the_limit_is_allowed() -> None:
