@@ -5,6 +5,7 @@ written without spaces matches where the query's run stands in it.
 """
 
 import html
+import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -24,8 +25,12 @@ NEAR: Final = 20
 """How far a cut is moved to find a border between words."""
 ELLIPSIS: Final = "…"
 
-_WORD: Final = regex.compile(rf"(?:(?![{RUN}])[\p{{Alphabetic}}\p{{N}}])+")
-_INSIDE_A_WORD: Final = regex.compile(rf"(?:(?![{RUN}])[\p{{Alphabetic}}\p{{N}}\p{{M}}])\Z")
+_WORD: Final = regex.compile(rf"[[\p{{Alphabetic}}\p{{N}}]--[{RUN}]]+", regex.VERSION1)
+_ASCII_WORD: Final = re.compile("[A-Za-z0-9]+")
+"""The same where all is ASCII, in a fifth of the time."""
+_INSIDE_A_WORD: Final = regex.compile(
+    rf"[[\p{{Alphabetic}}\p{{N}}\p{{M}}]--[{RUN}]]", regex.VERSION1
+)
 
 Tokens = Callable[[str], Sequence[str]]
 
@@ -67,7 +72,7 @@ def _matches(text: str, look_for: Wanted, tokens: Tokens) -> list[_Match]:
     """In order, none overlapping another."""
     found: list[_Match] = []
     if look_for.tokens:
-        for word in _WORD.finditer(text):
+        for word in (_ASCII_WORD if text.isascii() else _WORD).finditer(text):
             for token in tokens(word[0]):
                 if token in look_for.tokens:
                     found.append(_Match(word.start(), word.end(), token))
@@ -132,4 +137,4 @@ def _is_border(text: str, at: int) -> bool:
         return True
     if unicodedata.combining(text[at]) or text[at] in "\u200d\ufe0f":
         return False
-    return not (_INSIDE_A_WORD.search(text[at - 1]) and _INSIDE_A_WORD.match(text[at]))
+    return not (_INSIDE_A_WORD.match(text[at - 1]) and _INSIDE_A_WORD.match(text[at]))
