@@ -8,10 +8,10 @@ import difflib
 import os
 import sys
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "NEWSRAIL_"
 
@@ -31,15 +31,38 @@ class Settings(BaseSettings):
     """The port to listen on."""
     data: Path = Path("data")
     """The folder for what this service keeps on disk."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     public_read: bool = True
     """Whether anybody may read search, articles, rails, counts and pages; else a key
     with the scope `read` is needed."""
-    cors_origins: tuple[str, ...] = ("*",)
-    """Origins whose pages may post beacons and comments and read rails."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ("*",)
+    """Origins whose pages may post beacons and comments and read rails, divided by
+    commas; `*`: all."""
     trusted_proxies: str = "127.0.0.1"
     """Addresses whose `X-Forwarded-For` is believed, divided by commas; `*`: all."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def is_of_redis(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("begins with redis://, rediss:// or unix://")
+        return url
+
+    @field_validator("port")
+    @classmethod
+    def is_port(cls, port: int) -> int:
+        if not 0 < port < 65_536:
+            raise ValueError(f"{port} is no port")
+        return port
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def at_commas(cls, origins: object) -> object:
+        """As plain text: pydantic-settings would want a JSON array."""
+        if not isinstance(origins, str):
+            return origins
+        return [origin.strip() for origin in origins.split(",")]
 
 
 def read(kind: type[S]) -> S:
