@@ -40,13 +40,15 @@ def dead(stream_key: str, group: str) -> str:
 
 
 async def settle_partitions(redis: Redis, streams: Iterable[Stream], partitions: int) -> None:
-    """Stores P at the first start; another P is refused until a repartition.
+    """Stores P at the first start; another P is refused until a repartition. Later starts
+    need no write, which a full Redis would refuse.
 
     Raises Conflict that names the stream and both numbers.
     """
     for stream in streams:
         place = belonging(stream.name, "partitions")
-        await redis.set(place, partitions, nx=True)
+        if not await redis.exists(place):
+            await redis.set(place, partitions, nx=True)
         stored = int(await redis.get(place) or 0)
         if stored != partitions:
             raise Conflict(
