@@ -20,7 +20,12 @@ class ArticleRoutes:
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["articles"], route_class=DirectRoute)
-        router.get("/v1/articles/{id}", summary="An article, whole")(self.get)
+        id_ = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+        router.get(
+            "/v1/articles/{id}",
+            summary="An article, whole",
+            openapi_extra={"parameters": [id_]},
+        )(self.get)
         return router
 
     async def get(self, request: Request) -> Response:

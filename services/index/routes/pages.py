@@ -85,7 +85,7 @@ class PageRoutes:
         lead = next((one for one in articles[:5] if one.image), articles[0] if articles else None)
         seconds = [one for one in articles if one is not lead][:6]
         shown = {one.story for one in (lead, *seconds) if one}
-        sections = await self._store.sections(SECTIONS)
+        sections = await self._sections()
         bands = [await self._band(section, shown) for section in sections[:BANDS]]
         return await self._page(
             request,
@@ -114,7 +114,7 @@ class PageRoutes:
 
     async def search(self, request: Request) -> Response:
         await self._authority.require_read(request)
-        parameters = QueryParams(_known(request, *search.PARAMETERS))
+        parameters = QueryParams(_known(request, "q", "sort", "cursor"))
         asked = search.read(parameters)
         page = await self._store.search(asked)
         hits = [
@@ -142,6 +142,10 @@ class PageRoutes:
             request, "article.html", section=article.section, article=article, address=address
         )
 
+    async def _sections(self) -> list[str]:
+        """The largest, in an order that does not change with every article."""
+        return sorted(await self._store.sections(SECTIONS), key=str.casefold)
+
     async def _band(self, section: str, shown: set[str]) -> Band:
         """Stories are added to what is `shown`, so that the next band has others."""
         asked = SearchRequest(filters=Filters(sections=(section,)), limit=2 * BAND)
@@ -155,7 +159,7 @@ class PageRoutes:
     async def _page(self, request: Request, template: str, **values: Any) -> Response:
         section = values.setdefault("section", None)
         if "sections" not in values:
-            values["sections"] = await self._store.sections(SECTIONS)
+            values["sections"] = await self._sections()
         latest = await self._rail("latest", section, LATEST) if section else ()
         values["latest_of"] = section if latest else None
         values["latest"] = latest or await self._rail("latest", None, LATEST)
