@@ -15,7 +15,7 @@ from tests.stack import Stack
 
 SUFFIXES: Final = {".xml", ".rss", ".atom", ".rdf", ".gz"}
 WITHIN_S: Final = 2.0
-AT_ONCE: Final = 8
+AT_ONCE: Final = 4
 RENAMED: Final = str.maketrans({"/": ".", "+": "_", " ": "_"})
 
 
@@ -39,7 +39,8 @@ class Seen:
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     slowest_answer_s: float = 0.0
-    slowest_find_s: float = 0.0
+    longest_wait_s: float = 0.0
+    """After which an article was still not found."""
     amiss: list[str] = field(default_factory=list)
 
 
@@ -50,7 +51,7 @@ async def test_every_feed_is_answered_found_and_known_when_it_comes_again(
     assert len(feeds) > 1000
     first = await post_all(stack, feeds, data_folder, find=True)
     print(f"\nfirst: {first.statuses} {first.outcomes}, slowest answer "
-          f"{first.slowest_answer_s:.2f} s, slowest find {first.slowest_find_s:.2f} s")  # fmt: skip
+          f"{first.slowest_answer_s:.2f} s, longest wait {first.longest_wait_s:.2f} s")  # fmt: skip
     assert not first.amiss, first.amiss[:10]
     assert first.outcomes["published"] > 1000
     assert max(first.statuses) < 500
@@ -65,27 +66,25 @@ async def test_every_feed_is_answered_found_and_known_when_it_comes_again(
 async def post_all(stack: Stack, feeds: list[Path], root: Path, *, find: bool) -> Seen:
     seen = Seen()
     waiting = iter(feeds)
-    limits = httpx.Limits(max_connections=64)
     headers = {"Authorization": f"Bearer {stack.token}"}
     async with (
-        httpx.AsyncClient(headers=headers, timeout=30, limits=limits) as client,
-        asyncio.TaskGroup() as group,
+        httpx.AsyncClient(headers=headers, timeout=30) as client,
+        asyncio.TaskGroup() as senders,
     ):
 
         async def sender() -> None:
             for path in waiting:
                 feed = str(path.relative_to(root)).translate(RENAMED)[-100:].lstrip("._-")
                 results = await post(client, stack, path, feed, seen)
+                published = [r["id"] for r in results if r["outcome"] == "published"]
                 if find:
+                    # One after the other: else this client is what is waited for.
                     answered = time.monotonic()
-                    for result in results:
-                        if result["outcome"] == "published":
-                            group.create_task(
-                                look_for(client, stack, result["id"], feed, answered, seen)
-                            )
+                    for id_ in published:
+                        await look_for(client, stack, id_, feed, answered, seen)
 
         for _ in range(AT_ONCE):
-            group.create_task(sender())
+            senders.create_task(sender())
     return seen
 
 
@@ -114,17 +113,20 @@ async def post(
 async def look_for(
     client: httpx.AsyncClient, stack: Stack, id_: str, feed: str, answered: float, seen: Seen
 ) -> None:
-    """By its title, until it is found or time is up."""
+    """By its title. A look that begins after `WITHIN_S` must find it."""
     title = ""
-    while time.monotonic() - answered < WITHIN_S:
+    while True:
+        waited = time.monotonic() - answered
         if not title:
             article = await client.get(f"{stack.url('index')}/v1/articles/{id_}")
             title = article.json()["title"] if article.status_code == 200 else ""
         if title and await is_found(client, stack, id_, title, feed):
-            seen.slowest_find_s = max(seen.slowest_find_s, time.monotonic() - answered)
             return
-        await asyncio.sleep(0.05)
-    seen.amiss.append(f"{feed} {id_} {title!r}")
+        if waited > WITHIN_S:
+            seen.amiss.append(f"{feed} {id_} {title!r}")
+            return
+        seen.longest_wait_s = max(seen.longest_wait_s, waited)
+        await asyncio.sleep(0.02)
 
 
 async def is_found(
