@@ -9,6 +9,8 @@ from starlette.requests import Request
 from shared.errors import BadInput, TooLarge, UnknownType
 
 PATIENCE_S: Final = 15.0
+GZIP_MAGIC: Final = b"\x1f\x8b"
+"""No text begins so: a file that is packed and does not say it."""
 _WINDOW_BITS: Final = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
@@ -40,7 +42,9 @@ async def read(request: Request, max_bytes: int) -> bytes:
 def _unpacked(body: bytes, encoding: str, max_bytes: int) -> bytes:
     encoding = encoding.strip().lower()
     if encoding in {"", "identity"}:
-        return body
+        if not body.startswith(GZIP_MAGIC):
+            return body
+        encoding = "gzip"
     if encoding not in _WINDOW_BITS:
         raise UnknownType(
             f"Content-Encoding: {encoding[:40]!r} is not known; send gzip, deflate or none"

@@ -207,6 +207,8 @@ async def test_a_truncated_feed_is_read_as_far_as_it_goes(door: Door) -> None:
 async def test_a_gzipped_body_is_read_and_a_bomb_is_not(door: Door) -> None:
     packed = await door.post(gzip.compress(RSS), Content_Encoding="gzip")
     assert packed.status_code == 202
+    unsaid = await door.post(gzip.compress(RSS))
+    assert {result["outcome"] for result in unsaid.json()["results"]} == {"unchanged"}
     bomb = zlib.compressobj(wbits=31)
     body = bomb.compress(b"0" * 50_000_000) + bomb.flush()
     assert (await door.post(body, Content_Encoding="gzip")).status_code == 413
