@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from shared.errors import Unavailable
 from shared.streams.append import (
@@ -242,6 +242,24 @@ async def test_hung_is_heard_in_time_by_those_under_way_and_those_queued(
         answers = await all_answers(appender)
         assert all(isinstance(answer, Done | Repeated) for answer in answers)
     assert sorted(await stored(fragile)) == sorted(["first", *ids])
+
+
+async def test_hung_is_heard_in_time_when_every_connection_is_taken(
+    fragile: Redis, fragile_server: RedisServer
+) -> None:
+    async def ask() -> None:
+        with suppress(RedisError):
+            await fragile.ping()
+
+    async with appending(fragile) as appender:
+        fragile_server.hang()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(32):
+                group.create_task(ask())
+            # Late enough to be given a connection, which hangs in its turn.
+            await asyncio.sleep(0.4)
+            async with asyncio.timeout(WITHIN_S):
+                assert isinstance(await answer_of(appender, a_unit("a")), Unavailable)
 
 
 async def test_full_is_heard_and_leaves_nothing_in_part(fragile: Redis) -> None:

@@ -81,6 +81,18 @@ async def test_many_requests_on_a_hung_redis_are_all_told_in_time(
     assert all(error is not None and is_outage(error) for error in errors)
 
 
+async def test_what_timed_out_is_not_sent_again(
+    fragile: Redis, fragile_server: RedisServer
+) -> None:
+    """A second XADD would be a second entry."""
+    await fragile.xadd("news.views", {"a": "b"})
+    fragile_server.hang()
+    with pytest.raises(RedisError):
+        await fragile.xadd("news.views", {"a": "b"})
+    fragile_server.go_on()
+    assert await fragile.xlen("news.views") == 2
+
+
 async def test_a_reader_waits_longer_than_a_read_blocks(redis_url: SecretStr) -> None:
     async with reader(redis_url) as client:
         assert await client.xread({"news.articles": "0"}, block=1_500) == []
