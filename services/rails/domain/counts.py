@@ -182,7 +182,7 @@ class Counts:
     def _slots_of(self, articles: Sequence[str]) -> NDArray[np.int32]:
         known = self._slots
         try:
-            slots = [known[article] for article in articles]
+            slots = list(map(known.__getitem__, articles))
         except KeyError:
             slots = [self._give(article) for article in articles]
         return np.array(slots, np.int32)

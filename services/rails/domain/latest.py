@@ -5,7 +5,7 @@ itself to the top.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from services.rails.domain.candidates import KEPT, Candidate, candidate, one_per_story
@@ -25,3 +25,7 @@ def _newest(catalogue: Catalogue, section: Section, now_ms: int) -> Iterator[Can
         facts = catalogue.shown(places[index][1])
         if facts and facts.from_ms <= now_ms:
             yield candidate(facts, facts.published_ms / 1000)
+
+
+def cut(_: Sequence[str], candidates: Sequence[Candidate]) -> list[Candidate]:
+    return one_per_story(candidates, SLOTS)

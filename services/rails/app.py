@@ -1,0 +1,56 @@
+"""The wiring of rails: a worker and a catalogue for each partition, one merger, routes."""
+
+import asyncio
+
+from services.rails.consumer import Articles
+from services.rails.merger import Merger
+from services.rails.routes.rails import RailRoutes
+from services.rails.routes.views import ViewRoutes
+from services.rails.settings import RailsSettings
+from services.rails.worker import GROUP, Worker
+from shared.events import ARTICLES, RAILS, VIEWS
+from shared.process import serve
+from shared.streams.append import Appender
+from shared.streams.clients import reader, writer
+from shared.streams.consume import Consumer
+from shared.streams.groups import create_groups
+from shared.streams.keys import keys, settle_partitions
+from shared.web.auth import Authority
+from shared.web.service import create_app
+
+
+async def main(settings: RailsSettings) -> None:
+    partitions = settings.partitions
+    async with writer(settings.redis_url) as redis, reader(settings.redis_url) as reading:
+        await settle_partitions(redis, (ARTICLES, VIEWS), partitions)
+        await create_groups(redis, partitions)
+        committed = asyncio.Event()
+        article_keys, view_keys = keys(ARTICLES, partitions), keys(VIEWS, partitions)
+        articles = [Articles(redis, key) for key in article_keys]
+        consumers = [
+            Consumer(settings.redis_url, redis, key, GROUP, of.apply, name=GROUP, sole=True)
+            for key, of in zip(article_keys, articles, strict=True)
+        ]
+        workers = [
+            Worker(
+                redis,
+                reading,
+                key,
+                of,
+                committed=committed,
+                min_readers=settings.popular_min_readers,
+            )
+            for key, of in zip(view_keys, articles, strict=True)
+        ]
+        lists = Appender(redis, RAILS.name)
+        merger = Merger(redis, lists, view_keys, committed=committed)
+        authority = Authority(redis, public_read=settings.public_read)
+        app = create_app(
+            "rails",
+            settings,
+            RailRoutes(authority, redis).router(),
+            ViewRoutes(authority, redis, view_keys).router(),
+            checks={"redis": redis.ping, **{w.stream_key: w.check for w in workers}},
+        )
+        loops = [*(worker.run for worker in workers), *(each.run for each in consumers)]
+        await serve(app, settings, [*loops, lists.run, merger.run])

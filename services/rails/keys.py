@@ -1,0 +1,27 @@
+"""Every Redis key rails owns, as suffixes of the stream key it belongs to."""
+
+# Of news.views, a partition each.
+OFFSET = "rails:offset"
+"""Hash: `offset` up to which the totals count, `epoch` of the worker that may commit,
+`snapshot` the offset the cells were last kept at, `entries` read in all, `ranked` when
+the lists were last ranked. The log must be kept from a quarter of an hour before
+`snapshot`."""
+TOTALS = "rails:totals"
+"""Hash: article to its views."""
+TOPS = "rails:tops"
+"""Hash: list to the partition's candidates for it."""
+CHANGED = "rails:changed"
+"""Sorted set: list by the number of the commit that last changed its candidates."""
+SNAPSHOT = "rails:snapshot"
+"""The cells at the offset `snapshot`."""
+
+# Of news.articles, a partition each.
+CATALOGUE = "rails:catalogue"
+"""Hash: article to its version and what rails knows of it."""
+
+# Of news.rails.
+LISTS = "records"
+"""Hash: list to its last `news.rail.changed.v1`, with the scores of now. (`append.lua`
+compares and sets it in the same step that adds the event.)"""
+HEARTBEAT = "rails:heartbeat"
+"""As of when all lists hold, in milliseconds."""

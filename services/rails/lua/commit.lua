@@ -1,0 +1,46 @@
+-- Commits what a worker folded: totals, candidates and offset become true at once.
+--
+-- KEYS  1 stream   2 offset   3 totals   4 tops   5 changed
+-- ARGV  1 group   2 epoch of the worker   3 offset it started from   4 its new offset
+--       5 entries read in all   6 when it ranked, in ms
+--       7 JSON {"articles": [...], "views": [what comes to the total of each]}
+--       8... list, its candidates ('' for none), in turn
+-- Reply {'done'}, also when this commit was made before and its answer was lost
+--       {'refused', stored offset, stored epoch}: a newer worker owns the partition
+local CHUNK = 3500  -- pairs: an unpack takes 7,000 values
+
+local state = redis.call('HMGET', KEYS[2], 'offset', 'epoch')
+local offset, epoch = state[1] or '0-0', state[2] or ''
+if epoch ~= ARGV[2] then return {'refused', offset, epoch} end
+if offset == ARGV[4] and ARGV[3] ~= ARGV[4] then return {'done'} end
+if offset ~= ARGV[3] then return {'refused', offset, epoch} end
+local totals = cjson.decode(ARGV[7])
+
+-- First, for it fails where the group is gone. And it needs no memory: when Redis is full
+-- it refuses a script by its first write or not at all.
+redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[4], 'ENTRIESREAD', ARGV[5])
+redis.call('HSET', KEYS[2], 'offset', ARGV[4], 'entries', ARGV[5], 'ranked', ARGV[6])
+
+for first = 1, #totals.articles, CHUNK do
+  local last = math.min(first + CHUNK - 1, #totals.articles)
+  local known = redis.call('HMGET', KEYS[3], unpack(totals.articles, first, last))
+  local pairs = {}
+  for i = first, last do
+    pairs[#pairs + 1] = totals.articles[i]
+    pairs[#pairs + 1] = string.format('%.0f', (known[i - first + 1] or 0) + totals.views[i])
+  end
+  redis.call('HSET', KEYS[3], unpack(pairs))
+end
+
+if #ARGV > 7 then
+  local number = redis.call('HINCRBY', KEYS[2], 'commits', 1)
+  for i = 8, #ARGV, 2 do
+    if ARGV[i + 1] == '' then
+      redis.call('HDEL', KEYS[4], ARGV[i])
+    else
+      redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1])
+    end
+    redis.call('ZADD', KEYS[5], number, ARGV[i])
+  end
+end
+return {'done'}

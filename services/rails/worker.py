@@ -1,0 +1,303 @@
+"""A partition of `news.views`: read by offset, fold, rank, commit.
+
+Nothing is counted twice or lost whoever dies when, for a commit writes totals, candidates
+and offset in one step, and only if the stored offset is the one it started from and its
+worker the newest (the epoch). Cells are a function of the log, so they are kept only now
+and then: a start loads the last snapshot, reads a little before it again to know who was
+seen, then folds again what was committed since, without its totals.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from time import monotonic
+from typing import Any, Final, TypeVar, TypeVarTuple, cast
+
+import orjson
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from structlog import get_logger
+
+from services.rails import keys
+from services.rails.consumer import Articles
+from services.rails.domain import latest
+from services.rails.domain.candidates import Candidate, changed, list_name, to_json
+from services.rails.domain.catalogue import Catalogue
+from services.rails.domain.columns import read
+from services.rails.domain.counts import BUCKET_MS, CLOSED_AFTER_MS, Arrived, Counts
+from services.rails.domain.popular import Popular
+from services.rails.snapshots import packed, unpacked
+from shared import metrics
+from shared.clock import Clock, now, to_ms
+from shared.events import Unreadable
+from shared.streams.clients import is_outage
+from shared.streams.entries import FIRST, Entry, entry_ms, read_after
+from shared.streams.keys import belonging
+
+log = get_logger()
+
+GROUP: Final = "rails"
+READ_MOST: Final = 200
+COMMIT_EVERY_S: Final = 0.25
+RANK_ALL_EVERY_S: Final = 1.0
+SNAPSHOT_EVERY_S: Final = 60.0
+GATHER_S: Final = 0.02
+"""A step costs the same for one entry as for many: what comes meanwhile goes with it."""
+STOP_WITHIN_S: Final = 3.0
+
+T = TypeVar("T")
+Given = TypeVarTuple("Given")
+
+
+class Superseded(Exception):
+    """Another worker owns the partition, or the log is not the one that was folded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    start: str
+    end: str
+    entries: int
+    ranked_ms: int
+    totals: bytes
+    tops: dict[str, bytes]
+
+
+class Worker:
+    def __init__(
+        self,
+        redis: Redis,
+        reading: Redis,
+        stream_key: str,
+        articles: Articles,
+        *,
+        committed: asyncio.Event,
+        min_readers: int,
+        clock: Clock = now,
+    ) -> None:
+        """`committed` is set after each commit; whoever waits for it clears it."""
+        self.live = False
+        self._told = committed
+        self._redis = redis
+        self._reading = reading
+        self.stream_key = stream_key
+        self._articles = articles
+        self._min_readers = min_readers
+        self._clock = clock
+        self._keys = [
+            stream_key,
+            *(
+                belonging(stream_key, suffix)
+                for suffix in (keys.OFFSET, keys.TOTALS, keys.TOPS, keys.CHANGED)
+            ),
+        ]
+        self._snapshot_key = belonging(stream_key, keys.SNAPSHOT)
+        self._commit_script = redis.register_script(_lua("commit"))
+        self._snapshot_script = redis.register_script(_lua("snapshot"))
+        self._epoch = 0
+        self._offset = self._committed = FIRST
+        self._entries = 0
+        self._pending: Commit | None = None
+        self._tops: dict[str, Sequence[Candidate]] = {}
+        self._unconfirmed: set[str] = set()
+        self._counts = Counts()
+        self._catalogue = Catalogue()
+        self._popular = Popular(self._counts, self._catalogue, min_readers=min_readers)
+        self._commit_due = self._rank_all_due = self._snapshot_due = 0.0
+
+    async def run(self) -> None:
+        """Until cancelled. Raises Superseded when it may no longer commit."""
+        await self._recover()
+        self.live = True
+        try:
+            while True:
+                await self._step()
+        except asyncio.CancelledError:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self._commit()
+                await self._keep_snapshot()
+            raise
+
+    async def check(self) -> None:
+        if not self.live:
+            raise RuntimeError("the log is still being read")
+
+    async def _recover(self) -> None:
+        offset_key, tops_key = self._keys[1], self._keys[3]
+        # First of all: from here on the worker before can commit no more.
+        self._epoch = await self._redis.hincrby(offset_key, "epoch", 1)
+        state = cast("dict[bytes, bytes]", await self._redis.hgetall(offset_key))
+        committed = state.get(b"offset", FIRST.encode()).decode()
+        kept_at = state.get(b"snapshot", FIRST.encode()).decode()
+        if snapshot := cast("bytes | None", await self._redis.get(self._snapshot_key)):
+            self._counts = Counts.of(await _in_thread(unpacked, snapshot))
+            oldest_open_ms = (entry_ms(kept_at) - CLOSED_AFTER_MS) // BUCKET_MS * BUCKET_MS
+            seen_from = f"{max(oldest_open_ms - 60_000, 0)}-0"
+            await self._fold_again(seen_from, kept_at, only_visitors=True)
+        await self._fold_again(kept_at, committed)
+        self._counts.take_totals()
+        self._offset = self._committed = committed
+        self._entries = int(state.get(b"entries", 0))
+        self._catalogue = Catalogue(await self._articles.known())
+        self._popular = Popular(self._counts, self._catalogue, min_readers=self._min_readers)
+        self._unconfirmed = {
+            name.decode() for name in cast("list[bytes]", await self._redis.hkeys(tops_key))
+        }
+        self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
+        log.info(
+            "worker.recovered",
+            stream=self.stream_key, epoch=self._epoch, snapshot=kept_at, offset=committed,
+        )  # fmt: skip
+
+    async def _fold_again(self, after: str, end: str, *, only_visitors: bool = False) -> None:
+        while _number(after) < _number(end):
+            found = await read_after(
+                self._reading, self.stream_key, after, count=READ_MOST, block_ms=None
+            )
+            entries = [entry for entry in found if _number(entry.id) <= _number(end)]
+            if not entries:
+                return
+            after = entries[-1].id
+            await _in_thread(self._fold, entries, only_visitors)
+
+    async def _step(self) -> None:
+        entries = await self._next_entries(self._commit_due - monotonic())
+        if entries:
+            await _in_thread(self._fold, entries, False)
+        if monotonic() >= self._commit_due:
+            await self._commit()
+            self._commit_due = monotonic() + COMMIT_EVERY_S
+            if monotonic() >= self._snapshot_due:
+                await self._keep_snapshot()
+                self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
+        elif 0 < len(entries) < READ_MOST:
+            await asyncio.sleep(GATHER_S)
+
+    async def _next_entries(self, wait_s: float) -> list[Entry]:
+        block_ms = max(1, int(wait_s * 1000)) if wait_s > 0 else None
+        try:
+            return await read_after(
+                self._reading, self.stream_key, self._offset, count=READ_MOST, block_ms=block_ms
+            )
+        except RedisError as error:
+            await self._wait_out(error)
+            return []
+
+    async def _wait_out(self, error: RedisError) -> None:
+        if not is_outage(error):
+            raise error
+        log.warning("worker.waits", stream=self.stream_key, error=str(error)[:200])
+        await asyncio.sleep(0.2)
+
+    def _fold(self, entries: Sequence[Entry], only_visitors: bool) -> None:
+        self._counts.fold(_arrived(entries), only_visitors=only_visitors)
+        self._offset = entries[-1].id
+        self._entries += len(entries)
+
+    async def _commit(self) -> None:
+        if self._pending is None:
+            await _in_thread(self._prepare)
+        if (commit := self._pending) is None:
+            return
+        args = [GROUP, self._epoch, commit.start, commit.end, commit.entries, commit.ranked_ms]
+        args += [commit.totals, *(part for top in commit.tops.items() for part in top)]
+        await self._fenced(self._commit_script, self._keys, args)
+        self._committed = commit.end
+        self._pending = None
+        metrics.FOLD_OFFSET_MS.set(entry_ms(commit.end))
+        self._told.set()
+
+    def _prepare(self) -> None:
+        """What there is to commit, or that there is nothing."""
+        every = monotonic() >= self._rank_all_due
+        if not (every or self._articles.news or self._offset != self._committed):
+            return
+        if every:
+            self._rank_all_due = monotonic() + RANK_ALL_EVERY_S
+        while self._articles.news:
+            facts = self._articles.news.popleft()
+            if self._catalogue.put(facts):
+                self._popular.replace(facts.id)
+        # A view's time may be a little ahead of this machine's.
+        now_ms = max(to_ms(self._clock()), self._counts.arrived_ms)
+        tops = self._changed_tops(now_ms, every=every)
+        articles, views = self._counts.take_totals()
+        self._pending = Commit(
+            start=self._committed,
+            end=self._offset,
+            entries=self._entries,
+            ranked_ms=now_ms,
+            totals=orjson.dumps({"articles": articles, "views": views}),
+            tops={name: to_json(rows) if rows else b"" for name, rows in tops.items()},
+        )
+
+    def _changed_tops(self, now_ms: int, *, every: bool) -> dict[str, Sequence[Candidate]]:
+        self._catalogue.advance(now_ms)
+        lists: dict[str, Sequence[Candidate]] = {name: [] for name in self._unconfirmed}
+        for section, rows in self._popular.rank(now_ms, every=every).items():
+            lists[list_name("popular", section)] = rows
+        for section in self._catalogue.dirty:
+            lists[list_name("latest", section)] = latest.rank(self._catalogue, section, now_ms)
+        self._catalogue.dirty.clear()
+        tops = {
+            name: rows
+            for name, rows in lists.items()
+            if name in self._unconfirmed or changed(self._tops.get(name, ()), rows)
+        }
+        self._tops |= tops
+        self._unconfirmed.clear()
+        return tops
+
+    async def _keep_snapshot(self) -> None:
+        """Right after a commit, so that the cells are those of the committed offset."""
+        snapshot = await _in_thread(lambda: packed(self._counts.cells()))
+        args = [self._epoch, self._committed, snapshot]
+        await self._fenced(self._snapshot_script, [self._keys[1], self._snapshot_key], args)
+
+    async def _fenced(self, script: Any, script_keys: list[str], args: list[Any]) -> None:
+        """Until it is answered: the script knows a repeat of itself."""
+        while True:
+            try:
+                reply = await script(keys=script_keys, args=args)
+            except RedisError as error:
+                await self._wait_out(error)
+                continue
+            if reply[0] == b"refused":
+                raise Superseded(
+                    f"{self.stream_key}: epoch {self._epoch} from {self._committed} was refused, "
+                    f"stored are epoch {reply[2].decode()} and {reply[1].decode()}"
+                )
+            return
+
+
+def _arrived(entries: Sequence[Entry]) -> list[Arrived]:
+    arrived = []
+    for entry in entries:
+        match read(entry.fields):
+            case Unreadable(reason):
+                # It stays in the log; the next fold over it passes it by as well.
+                log.error("entry.unreadable", entry=entry.id, reason=reason)
+            case columns:
+                arrived.append(Arrived(entry.at_ms, columns))
+    return arrived
+
+
+def _number(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry_id.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _lua(name: str) -> str:
+    return files(__package__).joinpath(f"lua/{name}.lua").read_text()
+
+
+async def _in_thread(work: Callable[[*Given], T], *given: *Given) -> T:
+    """As `to_thread`, but a cancellation waits for the thread: it cannot be stopped, and
+    would go on changing what the caller cleans up."""
+    running = asyncio.get_running_loop().run_in_executor(None, work, *given)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
