@@ -24,7 +24,7 @@ def tree(kind: type[NewsrailError] = NewsrailError) -> Iterator[type[NewsrailErr
         yield from tree(child)
 
 
-ERRORS = {kind.__name__: kind for kind in tree()}
+ERRORS = {kind.__name__: kind for kind in tree() if kind.__module__ == "shared.errors"}
 
 
 def routes() -> APIRouter:
