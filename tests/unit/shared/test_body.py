@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.types import Message
@@ -38,6 +38,7 @@ class Sender:
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=10))
 async def test_a_body_within_bounds_is_read_as_it_is(chunks: list[bytes]) -> None:
+    assume(not b"".join(chunks).startswith(body.GZIP_MAGIC))
     assert await Sender(chunks).read() == b"".join(chunks)
 
 
