@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 from pydantic import SecretStr
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -38,14 +38,17 @@ def _client(url: SecretStr, *, connections: int, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
-    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+    cancellable(pool)
     return Redis.from_pool(pool)
 
 
-class _Cancellable(AbstractConnection):
+def cancellable(pool: ConnectionPool) -> None:
     """Python 3.11's `asyncio.wait_for`, with which redis-py sends, loses a cancellation
     that comes as it ends: the loop that was cancelled would run on for ever."""
+    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
 
+
+class _Cancellable(AbstractConnection):
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:

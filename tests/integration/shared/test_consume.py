@@ -213,6 +213,24 @@ async def test_a_cancelled_consumer_finishes_the_batch_in_progress(group: Group)
     assert await group.is_done()
 
 
+@pytest.mark.parametrize("steps", range(0, 100, 5))
+async def test_a_consumer_cancelled_as_it_starts_leaves_nothing_running(
+    group: Group, steps: int
+) -> None:
+    await group.post("a")
+    before = asyncio.all_tasks()
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(group.consumer(Effects().apply).run())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+
+    async def nothing_runs() -> bool:
+        return asyncio.all_tasks() <= before
+
+    await until(nothing_runs, within_s=1)
+
+
 @pytest.mark.logs_errors("entry.dead")
 async def test_a_full_redis_stops_neither_start_nor_acknowledgement_nor_dead_letters(
     group: Group,
