@@ -26,16 +26,15 @@ def _wire(method: str, path: str, body: bytes, *headers: str) -> bytes:
 def an_article(number: int, run: str, size: int = 4_000) -> bytes:
     """A text-only article of about `size` bytes; each number is another article."""
     rng = random.Random(number % 64)
-    text = ""
-    while len(text) < size - 500:
-        text += " ".join(rng.choices(WORDS, k=12)).capitalize() + ". "
-        if rng.random() < 0.2:
-            text += "\n\n"
+    paragraphs: list[str] = []
+    while sum(map(len, paragraphs)) < size - 500:
+        sentences = [" ".join(rng.choices(WORDS, k=12)).capitalize() for _ in range(5)]
+        paragraphs.append(". ".join(sentences) + ".")
     article = {
         "external_id": f"{run}-{number}",
         "url": f"https://paper.example/{run}/{number}",
         "title": f"{' '.join(rng.choices(WORDS, k=6)).capitalize()} {run} {number}",
-        "body_text": text,
+        "body_text": "\n\n".join(paragraphs),
         "authors": ["Mara Lind", "Jon Weir"],
         "section": "world",
         "tags": ["bench"],

@@ -5,6 +5,7 @@ store an XADD twice after a time-out, and a sender that gets 503 repeats better.
 import asyncio
 from collections.abc import Iterable
 
+import hiredis
 from pydantic import SecretStr
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -13,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.typing import EncodableT
 
 BLOCK_MS = 1000
 """How long a reader's call waits in Redis for something new."""
@@ -38,20 +40,26 @@ def _client(url: SecretStr, *, connections: int, timeout_s: float) -> Redis:
         retry=Retry(NoBackoff(), 0),
         protocol=2,
     )
-    cancellable(pool)
+    mend(pool)
     return Redis.from_pool(pool)
 
 
-def cancellable(pool: ConnectionPool) -> None:
-    """Python 3.11's `asyncio.wait_for`, with which redis-py sends, loses a cancellation
-    that comes as it ends: the loop that was cancelled would run on for ever."""
-    pool.connection_class = type("Connection", (_Cancellable, pool.connection_class), {})
+def mend(pool: ConnectionPool) -> None:
+    """Gives a pool connections without two faults of redis-py's asyncio ones; see there."""
+    pool.connection_class = type("Connection", (_Mended, pool.connection_class), {})
 
 
-class _Cancellable(AbstractConnection):
+class _Mended(AbstractConnection):
+    def pack_command(self, *args: EncodableT) -> list[bytes]:
+        """By hiredis, as the other client does: a seventh of the time."""
+        command, *rest = args
+        return [hiredis.pack_command((*str(command).split(), *rest))]  # type: ignore[arg-type]  # Its stub says: of one.
+
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
+        """Python 3.11's `asyncio.wait_for`, with which redis-py sends, loses a cancellation
+        that comes as it ends: the loop that was cancelled would run on for ever."""
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         await super().send_packed_command(command, check_health)

@@ -31,7 +31,7 @@ from structlog import get_logger
 from shared import metrics
 from shared.errors import Unavailable
 from shared.events import Event, Unreadable, decode
-from shared.streams.clients import BLOCK_MS, cancellable, is_lost_group, is_outage
+from shared.streams.clients import BLOCK_MS, is_lost_group, is_outage, mend
 from shared.streams.entries import Entry
 from shared.streams.groups import GroupLost
 from shared.streams.keys import dead
@@ -117,7 +117,7 @@ class Consumer:
             await self._reclaim(idle_ms=0)
         await self._broker.connect()
         client = self._subscriber._client  # noqa: SLF001 - no public way to it
-        cancellable(client.connection_pool)
+        mend(client.connection_pool)
         # FastStream creates the group at each start, which a full Redis refuses.
         client.xgroup_create = _exists_already  # type: ignore[assignment, method-assign]  # Raises.
         try:

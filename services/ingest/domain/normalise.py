@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final
+from zlib import crc32
 
 import orjson
 
@@ -160,9 +161,9 @@ def field_hashes(made: Article) -> dict[str, str]:
         made.embargoed_until and to_ms(made.embargoed_until),
         to_ms(made.published_at),
     )
-    return {
-        name: _digest(orjson.dumps(value), 4) for name, value in zip(FIELDS, values, strict=True)
-    }
+    # Nobody gains by forging these: a checksum takes a tenth of a hash's time.
+    sums = [f"{crc32(orjson.dumps(value)):08x}" for value in values]
+    return dict(zip(FIELDS, sums, strict=True))
 
 
 def _content_hash(hashes: dict[str, str]) -> str:

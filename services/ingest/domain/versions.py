@@ -152,8 +152,10 @@ def publish(record: Record, article: Article, hashes: Mapping[str, str], order: 
     changed = _changed(record.hashes, hashes) if record.version else ()
     version = record.version + 1
     ends_hold = record.held_hash is not None and not order.is_before(record.held_order)
+    if (article.version, article.published_at) != (version, published_at):
+        article = article.model_copy(update={"version": version, "published_at": published_at})
     return Publish(
-        article=article.model_copy(update={"version": version, "published_at": published_at}),
+        article=article,
         changed=changed,
         correction="corrections" in changed,
         record=Record(

@@ -82,7 +82,7 @@ class ArticleRoutes:
         )
         refused = sum(result.status == 422 for result in results)
         log.info("articles.posted", feed=source.feed, results=len(results), refused=refused)
-        return answer(results, request.url.path)
+        return answer(results, request.scope["path"])
 
     async def delete(self, request: Request) -> Response:
         key = await self.authority.require(request, Scope.PUBLISH, Scope.OPERATE)
@@ -94,7 +94,7 @@ class ArticleRoutes:
             raise Forbidden(f"id: this article is of the feed {record.feed}, not of this key's")
         result = await self.publisher.retract(id_, now(), request.query_params.get("reason"))
         log.info("article.retracted", feed=record.feed, version=result.version)
-        return answer([result], request.url.path)
+        return answer([result], request.scope["path"])
 
     async def _reject(
         self, source: Source, refused: list[tuple[int | None, str, str, str]]

@@ -50,7 +50,7 @@ class CommentRoutes:
         reader = views.visitor(salt, address, request.headers.get("user-agent", ""))
         article = request.path_params["id"]
         repeatable = Repeatable.of(
-            str(reader), request.url.path, idempotency_key(request), received
+            str(reader), request.scope["path"], idempotency_key(request), received
         )
         return _answer(await self.comments.post(article, comment, repeatable, at))
 
