@@ -58,14 +58,16 @@ async def _measure(stack: Stack, seconds: float) -> Taken:
     taken = Taken()
     headers = {"Authorization": f"Bearer {stack.token}", "Content-Type": "application/json"}
     limits = httpx.Limits(max_connections=64)
-    async with httpx.AsyncClient(headers=headers, limits=limits, timeout=PATIENCE_S) as client:
-        async with asyncio.TaskGroup() as group:
-            run, began = uuid4().hex[:8], time.monotonic()
-            for number in range(int(seconds * ARTICLES_A_S)):
-                await asyncio.sleep(began + number / ARTICLES_A_S - time.monotonic())
-                group.create_task(_post(client, stack, run, number, taken))
-                if number % (2 * ARTICLES_A_S) == ARTICLES_A_S:
-                    group.create_task(_read(client, stack, f"{run}-hot", number, taken))
+    async with (
+        httpx.AsyncClient(headers=headers, limits=limits, timeout=PATIENCE_S) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        run, began = uuid4().hex[:8], time.monotonic()
+        for number in range(int(seconds * ARTICLES_A_S)):
+            await asyncio.sleep(began + number / ARTICLES_A_S - time.monotonic())
+            group.create_task(_post(client, stack, run, number, taken))
+            if number % (2 * ARTICLES_A_S) == ARTICLES_A_S:
+                group.create_task(_read(client, stack, f"{run}-hot", number, taken))
     return taken
 
 

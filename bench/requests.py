@@ -8,7 +8,33 @@ from hashlib import blake2b
 from uuid import uuid4
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-WORDS = ["harbour", "council", "rain", "bridge", "school", "market", "doctor", "garden", "record", "weather", "vote", "library", "river", "engine", "teacher", "winter", "concert", "island", "farmer", "budget", "museum", "traffic", "station", "summer", "science"]
+WORDS = [
+    "harbour",
+    "council",
+    "rain",
+    "bridge",
+    "school",
+    "market",
+    "doctor",
+    "garden",
+    "record",
+    "weather",
+    "vote",
+    "library",
+    "river",
+    "engine",
+    "teacher",
+    "winter",
+    "concert",
+    "island",
+    "farmer",
+    "budget",
+    "museum",
+    "traffic",
+    "station",
+    "summer",
+    "science",
+]
 
 
 def _wire(method: str, path: str, body: bytes, *headers: str) -> bytes:

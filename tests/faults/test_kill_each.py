@@ -16,9 +16,12 @@ from typing import Any, Final
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from shared.clock import now, to_ms
+from shared.streams.clients import reader
+from shared.streams.entries import FIRST, read_after
 from tests.redis_server import free_port
 from tests.stack import ROOT
 
@@ -149,7 +152,7 @@ async def test_each_process_killed_twice_loses_nothing_and_repeats_nothing(up: U
     assert len(history.articles) >= ARTICLES
     assert history.view_requests * VIEWS_A_REQUEST >= VIEWS
 
-    async with Redis.from_url(said["redis"]) as redis:
+    async with reader(SecretStr(said["redis"])) as redis:
         await nothing_twice_on_the_streams(redis, history)
         await everything_consumed(redis)
     await all_found_once(sender.client, said["index"], history)
@@ -182,19 +185,12 @@ async def kill_in_turn(up: Up) -> None:
 
 
 async def nothing_twice_on_the_streams(redis: Redis, history: History) -> None:
-    events = Counter([fields[b"id"] async for fields in entries(redis, "news.articles")])
+    articles = await read_after(redis, "news.articles", FIRST, count=10 * ARTICLES, block_ms=None)
+    events = Counter(entry.fields[b"id"] for entry in articles)
     assert [id_ for id_, times in events.items() if times > 1] == []
     assert len(events) == len(history.articles)
-    views = [json.loads(fields[b"data"]) async for fields in entries(redis, "news.views")]
+    views = await read_after(redis, "news.views", FIRST, count=VIEWS, block_ms=None)
     assert len(views) == history.view_requests
-
-
-async def entries(redis: Redis, stream: str) -> AsyncIterator[dict[bytes, bytes]]:
-    after = "-"
-    while chunk := await redis.xrange(stream, min=after, count=1000):
-        for id_, fields in chunk:
-            yield fields
-            after = f"({id_.decode()}"
 
 
 async def everything_consumed(redis: Redis) -> None:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from shared.clock import now
 from shared.streams.clients import writer
+from shared.streams.entries import FIRST, read_after
 from shared.web import keys
 from shared.web.keys import Scope
 from tests.stack import Stack
@@ -48,11 +49,11 @@ class Door:
 
     async def events(self, stream: str, subject: str | None = None) -> list[dict[str, Any]]:
         """(type, data) of what is on a stream, about one thing if named."""
-        rows = await self.redis.xrange(stream)
+        entries = await read_after(self.redis, stream, FIRST, count=100_000, block_ms=None)
         return [
-            {"type": fields[b"type"].decode(), "data": orjson.loads(fields[b"data"])}
-            for _, fields in rows
-            if subject is None or fields[b"subject"].decode() == subject
+            {"type": entry.fields[b"type"].decode(), "data": orjson.loads(entry.fields[b"data"])}
+            for entry in entries
+            if subject is None or entry.fields[b"subject"].decode() == subject
         ]
 
 
