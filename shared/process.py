@@ -3,8 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 import uvicorn
 import uvloop
@@ -34,7 +33,7 @@ async def serve(app: ASGIApp, settings: Settings, loops: Sequence[Loop]) -> None
     A loop that fails ends the process with that error: half a service is worse than
     none, and whoever supervises it starts it anew.
     """
-    server = _Server(
+    server = uvicorn.Server(
         uvicorn.Config(
             app,
             host=settings.host,
@@ -52,6 +51,8 @@ async def serve(app: ASGIApp, settings: Settings, loops: Sequence[Loop]) -> None
     # stops a busy process for tens of milliseconds each time.
     gc.collect()
     gc.freeze()
+    # Ours too: uvicorn restores these once it has stopped and raises the signal again,
+    # which without them would end the process before its loops have.
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     async with asyncio.TaskGroup() as tasks:
@@ -61,14 +62,6 @@ async def serve(app: ASGIApp, settings: Settings, loops: Sequence[Loop]) -> None
         for task in running:
             task.cancel()
     log.info("service.stopped")
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Uvicorn raises a signal again once it has stopped, which would end the process
-        before its loops have."""
-        yield
 
 
 async def _guarded(loop: Loop, server: uvicorn.Server) -> None:

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "NEWSRAIL_"
+
+Port = Annotated[int, Field(gt=0, lt=65_536)]
 
 S = TypeVar("S", bound="Settings")
 
@@ -27,8 +29,10 @@ class Settings(BaseSettings):
     """Where the streams are; may carry a user and a password."""
     host: str = "127.0.0.1"
     """The address to listen on."""
-    port: int = 8000
+    port: Port = 8000
     """The port to listen on."""
+    partitions: Annotated[int, Field(ge=1, le=100)] = 1
+    """P, the number of partitions of each stream; stored at the first start."""
     data: Path = Path("data")
     """The folder for what this service keeps on disk."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -48,13 +52,6 @@ class Settings(BaseSettings):
         if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("begins with redis://, rediss:// or unix://")
         return url
-
-    @field_validator("port")
-    @classmethod
-    def is_port(cls, port: int) -> int:
-        if not 0 < port < 65_536:
-            raise ValueError(f"{port} is no port")
-        return port
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -6,8 +6,6 @@ from shared.settings import Settings
 
 
 class IndexSettings(Settings):
-    partitions: int = 1
-    """P, the number of partitions of each stream; stored at the first start."""
     ingest_url: HttpUrl | None = None
     """Where readers' browsers reach ingest; pages then report each view to it."""
     site_name: str = "The Newsrail"

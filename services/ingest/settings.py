@@ -1,13 +1,11 @@
 """What an operator may set for ingest."""
 
-from shared.settings import Settings
+from shared.settings import Port, Settings
 
 
 class IngestSettings(Settings):
-    port: int = 8001
+    port: Port = 8001
     """The port to listen on."""
-    partitions: int = 1
-    """P, the number of partitions of each stream; stored at the first start."""
     max_articles_bytes: int = 1024 * 1024
     """The largest body of a request that posts articles, unpacked."""
     max_views_bytes: int = 1024 * 1024
