@@ -5,7 +5,6 @@ visitor of that day can be told again.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 from typing import Final, cast
 
@@ -24,21 +23,17 @@ class Salts:
         self._place = belonging(VIEWS.name, keys.SALTS)
         self._known: dict[date, bytes] = {}
 
-    async def of(self, days: Iterable[date], today: date) -> Mapping[date, bytes]:
-        """Salts by day. Days that are over for longer than `KEPT` share a throw-away one:
-        their views count in totals only, where nobody asks who it was."""
-        throw_away = secrets.token_bytes(16)
-        oldest = today - KEPT
-        return {
-            day: await self._salt(day, oldest) if day >= oldest else throw_away for day in set(days)
-        }
-
-    async def _salt(self, day: date, oldest: date) -> bytes:
-        if day not in self._known:
-            field = day.isoformat()
-            await self._redis.hsetnx(self._place, field, secrets.token_bytes(16))
-            self._known[day] = cast("bytes", await self._redis.hget(self._place, field))
-            await self._destroy_before(oldest)
+    async def of(self, day: date, today: date) -> bytes:
+        """A day that is over for longer than `KEPT` has a new one at each call: its views
+        count in totals only, where nobody asks who it was."""
+        if salt := self._known.get(day):
+            return salt
+        if day < today - KEPT:
+            return secrets.token_bytes(16)
+        field = day.isoformat()
+        await self._redis.hsetnx(self._place, field, secrets.token_bytes(16))
+        self._known[day] = cast("bytes", await self._redis.hget(self._place, field))
+        await self._destroy_before(today - KEPT)
         return self._known[day]
 
     async def _destroy_before(self, oldest: date) -> None:

@@ -45,7 +45,7 @@ class CommentRoutes:
     async def post(self, request: Request) -> Response:
         comment, received = await _read(request)
         at = now()
-        salt = (await self.salts.of([at.date()], at.date()))[at.date()]
+        salt = await self.salts.of(at.date(), at.date())
         address = request.client.host if request.client else ""
         reader = views.visitor(salt, address, request.headers.get("user-agent", ""))
         article = request.path_params["id"]

@@ -117,7 +117,7 @@ class ViewRoutes:
             return self._dropped("unknown-address")
         referrer = await self._named(beacon.referrer) if beacon.referrer else None
         day = views.day_of(at_ms)
-        salt = (await self.salts.of([day], now().date()))[day]
+        salt = await self.salts.of(day, now().date())
         address = request.client.host if request.client else ""
         await self.beacons.record(
             View(article, views.visitor(salt, address, agent), at_ms, referrer, int(beacon.engaged))
@@ -144,7 +144,7 @@ class ViewRoutes:
         now_ms = to_ms(at)
         times = [views.arrival_time(_ms(time), now_ms) for time in columns.at]
         days = [views.day_of(time) for time in times]
-        salts = await self.salts.of(days, at.date())
+        salts = {day: await self.salts.of(day, at.date()) for day in set(days)}
         rows = zip(
             columns.article,
             columns.visitor,
