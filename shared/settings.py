@@ -1,4 +1,5 @@
-"""What an operator may set, read from the environment as `NEWSRAIL_<FIELD>`.
+"""What an operator may set, read from the environment as `NEWSRAIL_<FIELD>`, else from the
+secret of that name.
 
 Each service extends `Settings` in its own `settings.py`; the docstrings under the
 fields are the reference.
@@ -14,6 +15,8 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "NEWSRAIL_"
+SECRETS = Path("/run/secrets")
+"""Where containers get secrets: a file for each, named like the variable."""
 
 Port = Annotated[int, Field(gt=0, lt=65_536)]
 
@@ -74,7 +77,8 @@ def read(kind: type[S]) -> S:
         if (near := nearly_known(name, kind))
     ]
     try:
-        settings = kind()
+        # A folder that is not there would be warned of.
+        settings = kind(_secrets_dir=SECRETS if SECRETS.is_dir() else None)
     except ValidationError as error:
         complaints += [
             f"{PREFIX}{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()

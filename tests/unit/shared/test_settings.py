@@ -50,6 +50,18 @@ def test_what_is_set_is_read_and_the_rest_has_its_default(monkeypatch: pytest.Mo
     assert read.host == "127.0.0.1"
 
 
+def test_a_secret_is_a_file_and_the_environment_goes_before_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "newsrail_redis_url").write_text("redis://user:secret@redis:6379/0\n")
+    monkeypatch.setattr(settings, "SECRETS", tmp_path)
+    monkeypatch.delenv("NEWSRAIL_REDIS_URL", raising=False)
+    read = settings.read(Example)
+    assert read.redis_url.get_secret_value() == "redis://user:secret@redis:6379/0"
+    monkeypatch.setenv("NEWSRAIL_REDIS_URL", "redis://elsewhere:6379")
+    assert settings.read(Example).redis_url.get_secret_value() == "redis://elsewhere:6379"
+
+
 @pytest.mark.parametrize("name", ["NEWSRAIL_PARTITION", "NEWSRAIL_REDISURL", "NEWSRAIL_PUBLC_READ"])
 def test_a_nearly_right_name_is_refused_with_the_right_one(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
