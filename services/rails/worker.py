@@ -25,7 +25,7 @@ from services.rails.domain import latest
 from services.rails.domain.candidates import Candidate, changed, list_name, to_json
 from services.rails.domain.catalogue import Catalogue
 from services.rails.domain.columns import read
-from services.rails.domain.counts import BUCKET_MS, CLOSED_AFTER_MS, Arrived, Counts
+from services.rails.domain.counts import BUCKET_MS, CLOSED_AFTER_MS, Arrived, Cells, Counts
 from services.rails.domain.popular import Popular
 from services.rails.snapshots import packed, unpacked
 from shared import metrics
@@ -38,7 +38,9 @@ from shared.streams.keys import belonging
 log = get_logger()
 
 GROUP: Final = "rails"
-READ_MOST: Final = 200
+READ_MOST: Final = 100
+FOLD_MOST: Final = 50
+"""Entries at a time, so that the arrays stay in the processor's cache."""
 COMMIT_EVERY_S: Final = 0.25
 RANK_ALL_EVERY_S: Final = 1.0
 SNAPSHOT_EVERY_S: Final = 60.0
@@ -62,6 +64,8 @@ class Commit:
     ranked_ms: int
     totals: bytes
     tops: dict[str, bytes]
+    cells: Cells | None
+    """Now and then, to be kept as they are at `end`."""
 
 
 class Worker:
@@ -78,6 +82,8 @@ class Worker:
     ) -> None:
         """`committed` is set after each commit; whoever waits for it clears it."""
         self.live = False
+        self.entries = 0
+        """Read in all, and committed."""
         self._told = committed
         self._redis = redis
         self._reading = reading
@@ -104,19 +110,22 @@ class Worker:
         self._counts = Counts()
         self._catalogue = Catalogue()
         self._popular = Popular(self._counts, self._catalogue, min_readers=min_readers)
-        self._commit_due = self._rank_all_due = self._snapshot_due = 0.0
+        self._rank_all_due = self._snapshot_due = 0.0
+        self._read: asyncio.Queue[list[Entry]] = asyncio.Queue(maxsize=1)
+        self._state = asyncio.Lock()
+        """Held by whoever changes counts, catalogue or offset."""
 
     async def run(self) -> None:
         """Until cancelled. Raises Superseded when it may no longer commit."""
         await self._recover()
         self.live = True
         try:
-            while True:
-                await self._step()
+            async with asyncio.TaskGroup() as tasks:
+                for loop in (self._keep_reading, self._keep_folding, self._keep_committing):
+                    tasks.create_task(loop())
         except asyncio.CancelledError:
             async with asyncio.timeout(STOP_WITHIN_S):
-                await self._commit()
-                await self._keep_snapshot()
+                await self._finish()
             raise
 
     async def check(self) -> None:
@@ -139,12 +148,13 @@ class Worker:
         self._counts.take_totals()
         self._offset = self._committed = committed
         self._entries = int(state.get(b"entries", 0))
-        self._catalogue = Catalogue(await self._articles.known())
+        known = await self._articles.known()
+        self._catalogue = await _in_thread(lambda: Catalogue(known, now_ms=to_ms(self._clock())))
         self._popular = Popular(self._counts, self._catalogue, min_readers=self._min_readers)
         self._unconfirmed = {
             name.decode() for name in cast("list[bytes]", await self._redis.hkeys(tops_key))
         }
-        self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
+        await _in_thread(self._prepare)
         log.info(
             "worker.recovered",
             stream=self.stream_key, epoch=self._epoch, snapshot=kept_at, offset=committed,
@@ -161,28 +171,38 @@ class Worker:
             after = entries[-1].id
             await _in_thread(self._fold, entries, only_visitors)
 
-    async def _step(self) -> None:
-        entries = await self._next_entries(self._commit_due - monotonic())
-        if entries:
-            await _in_thread(self._fold, entries, False)
-        if monotonic() >= self._commit_due:
-            await self._commit()
-            self._commit_due = monotonic() + COMMIT_EVERY_S
-            if monotonic() >= self._snapshot_due:
-                await self._keep_snapshot()
-                self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
-        elif 0 < len(entries) < READ_MOST:
-            await asyncio.sleep(GATHER_S)
+    async def _keep_reading(self) -> None:
+        """A read ahead of the fold."""
+        after = self._offset
+        while True:
+            try:
+                entries = await read_after(self._reading, self.stream_key, after, count=READ_MOST)
+            except RedisError as error:
+                await self._wait_out(error)
+                continue
+            if entries:
+                after = entries[-1].id
+                await self._read.put(entries)
+                if len(entries) < READ_MOST:
+                    await asyncio.sleep(GATHER_S)
 
-    async def _next_entries(self, wait_s: float) -> list[Entry]:
-        block_ms = max(1, int(wait_s * 1000)) if wait_s > 0 else None
-        try:
-            return await read_after(
-                self._reading, self.stream_key, self._offset, count=READ_MOST, block_ms=block_ms
-            )
-        except RedisError as error:
-            await self._wait_out(error)
-            return []
+    async def _keep_folding(self) -> None:
+        while True:
+            entries = await self._read.get()
+            async with self._state:
+                await _in_thread(self._fold, entries, False)
+
+    async def _keep_committing(self) -> None:
+        while True:
+            due = monotonic() + COMMIT_EVERY_S
+            await self._commit()
+            await asyncio.sleep(due - monotonic())
+
+    async def _finish(self) -> None:
+        if self._pending:
+            await self._commit()
+        self._snapshot_due = 0.0
+        await self._commit()
 
     async def _wait_out(self, error: RedisError) -> None:
         if not is_outage(error):
@@ -191,30 +211,41 @@ class Worker:
         await asyncio.sleep(0.2)
 
     def _fold(self, entries: Sequence[Entry], only_visitors: bool) -> None:
-        self._counts.fold(_arrived(entries), only_visitors=only_visitors)
+        for start in range(0, len(entries), FOLD_MOST):
+            arrived = _arrived(entries[start : start + FOLD_MOST])
+            self._counts.fold(arrived, only_visitors=only_visitors)
         self._offset = entries[-1].id
         self._entries += len(entries)
 
     async def _commit(self) -> None:
+        """The fold goes on meanwhile."""
         if self._pending is None:
-            await _in_thread(self._prepare)
+            async with self._state:
+                await _in_thread(self._prepare)
         if (commit := self._pending) is None:
             return
         args = [GROUP, self._epoch, commit.start, commit.end, commit.entries, commit.ranked_ms]
         args += [commit.totals, *(part for top in commit.tops.items() for part in top)]
         await self._fenced(self._commit_script, self._keys, args)
         self._committed = commit.end
+        self.entries = commit.entries
         self._pending = None
         metrics.FOLD_OFFSET_MS.set(entry_ms(commit.end))
         self._told.set()
+        if commit.cells:
+            snapshot = await _in_thread(packed, commit.cells)
+            args = [self._epoch, commit.end, snapshot]
+            await self._fenced(self._snapshot_script, [self._keys[1], self._snapshot_key], args)
 
     def _prepare(self) -> None:
         """What there is to commit, or that there is nothing."""
-        every = monotonic() >= self._rank_all_due
-        if not (every or self._articles.news or self._offset != self._committed):
+        every, keep = monotonic() >= self._rank_all_due, monotonic() >= self._snapshot_due
+        if not (every or keep or self._articles.news or self._offset != self._committed):
             return
         if every:
             self._rank_all_due = monotonic() + RANK_ALL_EVERY_S
+        if keep:
+            self._snapshot_due = monotonic() + SNAPSHOT_EVERY_S
         while self._articles.news:
             facts = self._articles.news.popleft()
             if self._catalogue.put(facts):
@@ -230,6 +261,7 @@ class Worker:
             ranked_ms=now_ms,
             totals=orjson.dumps({"articles": articles, "views": views}),
             tops={name: to_json(rows) if rows else b"" for name, rows in tops.items()},
+            cells=self._counts.cells() if keep else None,
         )
 
     def _changed_tops(self, now_ms: int, *, every: bool) -> dict[str, Sequence[Candidate]]:
@@ -248,12 +280,6 @@ class Worker:
         self._tops |= tops
         self._unconfirmed.clear()
         return tops
-
-    async def _keep_snapshot(self) -> None:
-        """Right after a commit, so that the cells are those of the committed offset."""
-        snapshot = await _in_thread(lambda: packed(self._counts.cells()))
-        args = [self._epoch, self._committed, snapshot]
-        await self._fenced(self._snapshot_script, [self._keys[1], self._snapshot_key], args)
 
     async def _fenced(self, script: Any, script_keys: list[str], args: list[Any]) -> None:
         """Until it is answered: the script knows a repeat of itself."""

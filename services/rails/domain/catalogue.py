@@ -76,14 +76,14 @@ def of_article(article: Article) -> Facts:
 
 
 class Catalogue:
-    def __init__(self, facts: Iterable[Facts] = ()) -> None:
+    def __init__(self, facts: Iterable[Facts] = (), *, now_ms: int = 0) -> None:
         self.newest: dict[Section, list[Place]] = {None: []}
         """The sorted places of what is not retracted."""
         self.dirty: set[Section] = set()
         """Sections whose newest may have changed; whoever lists them clears it."""
         self._facts: dict[str, Facts] = {}
         self._coming: list[tuple[int, str]] = []
-        self._now_ms = 0
+        self._now_ms = now_ms
         for each in facts:
             self._facts[each.id] = each
             self._enter(each, list.append)

@@ -14,12 +14,14 @@ its end: later than ingest accepts anything for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.rails.domain.columns import Columns
+from services.rails.domain.slots import Slots
 from services.rails.domain.visitors import VisitorSet
 
 BUCKET_MS: Final = 300_000
@@ -32,6 +34,8 @@ CLOSED_AFTER_MS: Final = BUCKET_MS + LATE_MS + 60_000
 _RING: Final = BUCKETS + 1
 """One more than are summed: the next bucket may begin before the ranking's clock does."""
 _SMALLEST: Final = 1 << 10
+_ONE: Final = np.uint32(1)
+"""Of the cells' type: `add.at` is forty times slower when it has to convert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +60,13 @@ class Cells:
 
 
 class Counts:
-    """Articles have slots: indices of every array here. A slot is free again when all of
-    its cells are zero and its total is committed."""
+    """Of every article that has a slot. A slot is freed when all of its cells are zero and
+    its total was taken."""
 
     def __init__(self) -> None:
-        self.ids: list[str | None] = []
-        self.touched: set[int] = set()
-        """Slots that were given away or freed; whoever keeps arrays by slot clears it."""
+        self.slots = Slots()
         self.newest = -1
         self.arrived_ms = 0
-        self._slots: dict[str, int] = {}
-        self._free: list[int] = []
         self._sets: dict[int, VisitorSet] = {}
         self._filled = np.zeros(_RING, np.bool_)
         # By bucket first, so that one bucket of all articles is one run of memory.
@@ -89,9 +89,6 @@ class Counts:
         """How long an array by slot must be."""
         return len(self._changed)
 
-    def slot(self, article: str) -> int | None:
-        return self._slots.get(article)
-
     def fold(self, arrived: Sequence[Arrived], *, only_visitors: bool = False) -> None:
         """`only_visitors`: the cells and totals have these already; what is lost with the
         process is who was seen."""
@@ -106,17 +103,14 @@ class Counts:
         buckets = at_ms // BUCKET_MS
         counts = ~late & (buckets * BUCKET_MS + CLOSED_AFTER_MS >= entry_ms)
         counts &= at_ms <= entry_ms + AHEAD_MS
-        if counts.any():
-            self.roll(int(buckets[counts].max()))
-        slots = np.concatenate([self._slots_of(of.articles)[of.article] for of in columns])
-        visitors = np.concatenate([of.visitor for of in columns]).view(np.uint64)
+        counted = np.flatnonzero(counts)
+        if len(counted):
+            self.roll(int(buckets[counted].max()))
+        slots = self._slots_of_views(columns)
         if not only_visitors:
             np.add.at(self._totals, slots[~counts], 1)
-        for bucket in np.unique(buckets[counts]).tolist():
-            these = counts & (buckets == bucket)
-            fresh = self._sets.setdefault(bucket, VisitorSet()).add(slots[these], visitors[these])
-            if not only_visitors:
-                self._count(bucket, slots[these][fresh])
+        visitors = np.concatenate([of.visitor for of in columns]).view(np.uint64)
+        self._count(buckets[counted], slots[counted], visitors[counted], only_visitors)
         self.arrived_ms = max(self.arrived_ms, int(entry_ms.max()))
         self._close()
 
@@ -132,8 +126,8 @@ class Counts:
         # article: while the log is read after a long outage.
         if min(self._sets, default=bucket) > bucket - _RING:
             idle = ~self._ring.any(axis=0) & (self._totals == 0)
-            for slot in np.flatnonzero(idle[: len(self.ids)]).tolist():
-                self._release(slot)
+            for slot in np.flatnonzero(idle[: len(self.slots.ids)]).tolist():
+                self.slots.release(slot)
 
     def column(self, bucket: int) -> NDArray[np.uint32] | None:
         """The cells of a bucket by slot; None when all are zero."""
@@ -152,68 +146,68 @@ class Counts:
         slots = np.flatnonzero(self._totals)
         numbers: list[int] = self._totals[slots].tolist()
         self._totals[slots] = 0
-        return [self._id(slot) for slot in slots.tolist()], numbers
+        return self.slots.named(slots.tolist()), numbers
 
     def cells(self) -> Cells:
         places, slots = np.nonzero(self._ring)
         used, article = np.unique(slots, return_inverse=True)
         return Cells(
             newest=self.newest,
-            articles=[self._id(slot) for slot in used.tolist()],
+            articles=self.slots.named(used.tolist()),
             article=article.astype(np.uint32),
             # The newest bucket that stands in this place.
             bucket=self.newest - (self.newest - places) % _RING,
             readers=self._ring[places, slots],
         )
 
-    def _count(self, bucket: int, slots: NDArray[np.intp]) -> None:
+    def _count(
+        self,
+        buckets: NDArray[np.int64],
+        slots: NDArray[np.int32],
+        visitors: NDArray[np.uint64],
+        only_visitors: bool,
+    ) -> None:
+        rest = np.arange(len(buckets))
+        while len(rest):
+            bucket = int(buckets[rest[0]])
+            is_of_it = buckets[rest] == bucket
+            these, rest = rest[is_of_it], rest[~is_of_it]
+            fresh = self._set(bucket).add(slots[these], visitors[these])
+            if not only_visitors:
+                self._add(bucket, slots[these][fresh])
+
+    def _add(self, bucket: int, slots: NDArray[np.int32]) -> None:
         np.add.at(self._totals, slots, 1)
         # A batch may span more than the ring, after a long outage.
         if bucket > self.newest - _RING:
-            np.add.at(self._ring[bucket % _RING], slots, 1)
+            np.add.at(self._ring[bucket % _RING], slots, _ONE)
             self._filled[bucket % _RING] = True
             self._changed[slots] = True
+
+    def _set(self, bucket: int) -> VisitorSet:
+        if bucket not in self._sets:
+            # About as many readers as the bucket before.
+            expected = max(map(len, self._sets.values()), default=0)
+            self._sets[bucket] = VisitorSet(expected=expected)
+        return self._sets[bucket]
 
     def _close(self) -> None:
         for bucket in list(self._sets):
             if bucket * BUCKET_MS + CLOSED_AFTER_MS < self.arrived_ms:
                 del self._sets[bucket]
 
+    def _slots_of_views(self, columns: Sequence[Columns]) -> NDArray[np.int32]:
+        known = np.array([len(of.articles) for of in columns])
+        slots = self._slots_of(list(chain.from_iterable(of.articles for of in columns)))
+        firsts = np.repeat(np.cumsum(known) - known, [len(of.article) for of in columns])
+        places: NDArray[np.int64] = np.concatenate([of.article for of in columns]) + firsts
+        return slots.take(places)
+
     def _slots_of(self, articles: Sequence[str]) -> NDArray[np.int32]:
-        known = self._slots
-        try:
-            slots = list(map(known.__getitem__, articles))
-        except KeyError:
-            slots = [self._give(article) for article in articles]
-        return np.array(slots, np.int32)
-
-    def _give(self, article: str) -> int:
-        if article in self._slots:
-            return self._slots[article]
-        if self._free:
-            slot = self._free.pop()
-            self.ids[slot] = article
-        else:
-            slot = len(self.ids)
-            self.ids.append(article)
-            if slot == self.size:
-                self._grow(2 * slot)
-        self._slots[article] = slot
-        self.touched.add(slot)
-        return slot
-
-    def _release(self, slot: int) -> None:
-        article = self.ids[slot]
-        if article is not None:
-            del self._slots[article]
-            self.ids[slot] = None
-            self._free.append(slot)
-            self.touched.add(slot)
-
-    def _id(self, slot: int) -> str:
-        article = self.ids[slot]
-        assert article is not None  # noqa: S101 - a slot with counts is never free
-        return article
+        slots = self.slots.of(articles)
+        while len(self.slots.ids) > self.size:
+            self._grow(2 * self.size)
+        return slots
 
     def _grow(self, size: int) -> None:
         self._ring = widened(self._ring, size)

@@ -92,9 +92,9 @@ class Popular:
 
     def replace(self, article: str) -> None:
         """It changed in the catalogue."""
-        slot = self._counts.slot(article)
+        slot = self._counts.slots.get(article)
         if slot is not None:
-            self._counts.touched.add(slot)
+            self._counts.slots.touched.add(slot)
 
     def rank(self, now_ms: int, *, every: bool = False) -> dict[Section, list[Candidate]]:
         """The candidates of the sections in which a count or an article changed since the
@@ -146,11 +146,11 @@ class Popular:
     def _place(self) -> set[Section]:
         """Puts articles whose slot or facts changed into their sections; which these are."""
         moved: set[Section] = set()
-        for slot in self._counts.touched:
+        for slot in self._counts.slots.touched:
             moved.update(self._sections.get(slot, ()))
             for section in self._sections.pop(slot, ()):
                 self._members[section].change(slot, belongs=False)
-            id_ = self._counts.ids[slot]
+            id_ = self._counts.slots.ids[slot]
             facts = self._catalogue.shown(id_) if id_ else None
             self._from_ms[slot] = facts.from_ms if facts else NEVER
             if facts:
@@ -159,7 +159,7 @@ class Popular:
                 moved.update(self._sections[slot])
                 for section in self._sections[slot]:
                     self._members.setdefault(section, _Members()).change(slot, belongs=True)
-        self._counts.touched.clear()
+        self._counts.slots.touched.clear()
         return moved
 
     def _rates(self, now_ms: int) -> NDArray[np.float64]:
@@ -177,7 +177,7 @@ class Popular:
 
     def _best(self, slots: NDArray[np.intp], rates: NDArray[np.float64]) -> list[Candidate]:
         slots = slots[rates[0, slots] >= 0]
-        looked_at = 4 * KEPT
+        looked_at = 2 * KEPT
         while True:
             best = slots
             if looked_at < len(slots):
@@ -190,8 +190,7 @@ class Popular:
             looked_at *= 4
 
     def _row(self, slot: int, rates: NDArray[np.float64]) -> Candidate:
-        id_ = self._counts.ids[slot]
-        facts = self._catalogue.get(id_) if id_ else None
+        facts = self._catalogue.get(self._counts.slots.named([slot])[0])
         assert facts is not None  # noqa: S101 - it is a member of a section
         rate, r1, r3 = rates[:, slot].tolist()
         parts = {"readers": int(self._readers[slot]), "rate_1h": r1, "rate_3h": r3}

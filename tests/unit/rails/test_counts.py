@@ -81,9 +81,9 @@ def test_slots_of_articles_nobody_reads_any_more_are_used_again() -> None:
         at = BEGIN_MS + hour * 3_600_000
         counts.fold(arrived([(at, data([(f"{hour}-{n}", 1, at) for n in range(100)]))]))
         counts.take_totals()
-    assert len(counts.ids) <= 800
-    assert counts.slot("47-99") is not None
-    assert counts.slot("0-0") is None
+    assert len(counts.slots.ids) <= 800
+    assert counts.slots.get("47-99") is not None
+    assert counts.slots.get("0-0") is None
 
 
 def test_an_article_s_slot_is_kept_until_its_total_is_taken() -> None:
@@ -92,4 +92,4 @@ def test_an_article_s_slot_is_kept_until_its_total_is_taken() -> None:
     counts.roll(BEGIN_MS // BUCKET_MS + 100)
     assert counts.take_totals() == (["a"], [1])
     counts.roll(BEGIN_MS // BUCKET_MS + 101)
-    assert counts.slot("a") is None
+    assert counts.slots.get("a") is None
