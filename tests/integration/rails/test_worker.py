@@ -133,11 +133,25 @@ async def test_a_worker_that_was_overtaken_may_commit_no_more(
     await as_the_oracle(log)
 
 
+async def test_a_worker_is_overtaken_before_the_new_one_commits_anything(
+    redis: Redis, workers: Callable[[], Worker], log: Rails
+) -> None:
+    """The offset is still the one it started from; the epoch tells."""
+    running = asyncio.create_task(workers().run())  # noqa: TID251 - it is to fail by itself
+    await log.view("a", 1)
+    await all_read(redis)
+    await redis.hincrby(OFFSET, "epoch", 1)
+    await log.view("a", 2)
+    with pytest.RaisesGroup(Superseded):
+        await running
+    assert await totals(redis) == {"s-a": 1}
+
+
 async def test_a_commit_whose_answer_was_lost_counts_once(
     redis: Redis, workers: Callable[[], Worker], log: Rails, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = workers()
-    lose_the_first_answer_of(worker, monkeypatch)
+    lost = lose_the_first_answer_of(worker, monkeypatch)
     await log.view("a", 1, 2)
     running = asyncio.create_task(worker.run())  # noqa: TID251 - it is cancelled below
     await all_read(redis)
@@ -146,21 +160,25 @@ async def test_a_commit_whose_answer_was_lost_counts_once(
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+    assert lost
     await as_the_oracle(log)
 
 
-def lose_the_first_answer_of(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def lose_the_first_answer_of(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """To a commit that moves the offset; what was lost."""
     script = worker._commit_script
     lost: list[Any] = []
 
     async def losing(**given: Any) -> Any:
         reply = await script(**given)
-        if not lost:
+        _, _, start, end, *_ = given["args"]
+        if start != end and not lost:
             lost.append(reply)
             raise RedisConnectionError("the answer is lost")
         return reply
 
     monkeypatch.setattr(worker, "_commit_script", losing)
+    return lost
 
 
 async def test_a_lost_group_ends_it_with_an_error_and_counts_nothing(
