@@ -63,16 +63,24 @@ class _Members:
     """Slots of the articles of a section, as a set to change and as an array to rank."""
 
     slots: set[int] = field(default_factory=set)
-    array: NDArray[np.intp] | None = None
+    _array: NDArray[np.intp] | None = None
+    _added: list[int] = field(default_factory=list)
 
-    def change(self, slot: int, *, belongs: bool) -> None:
-        (self.slots.add if belongs else self.slots.discard)(slot)
-        self.array = None
+    def add(self, slot: int) -> None:
+        self.slots.add(slot)
+        self._added.append(slot)
+
+    def discard(self, slot: int) -> None:
+        self.slots.discard(slot)
+        self._array = None
 
     def ranked(self) -> NDArray[np.intp]:
-        if self.array is None:
-            self.array = np.fromiter(self.slots, np.intp, len(self.slots))
-        return self.array
+        if self._array is None:
+            self._array = np.fromiter(self.slots, np.intp, len(self.slots))
+        elif self._added:
+            self._array = np.append(self._array, self._added)
+        self._added.clear()
+        return self._array
 
 
 class Popular:
@@ -149,7 +157,7 @@ class Popular:
         for slot in self._counts.slots.touched:
             moved.update(self._sections.get(slot, ()))
             for section in self._sections.pop(slot, ()):
-                self._members[section].change(slot, belongs=False)
+                self._members[section].discard(slot)
             id_ = self._counts.slots.ids[slot]
             facts = self._catalogue.shown(id_) if id_ else None
             self._from_ms[slot] = facts.from_ms if facts else NEVER
@@ -158,7 +166,7 @@ class Popular:
                 self._sections[slot] = (None, *facts.sections)
                 moved.update(self._sections[slot])
                 for section in self._sections[slot]:
-                    self._members.setdefault(section, _Members()).change(slot, belongs=True)
+                    self._members.setdefault(section, _Members()).add(slot)
         self._counts.slots.touched.clear()
         return moved
 
