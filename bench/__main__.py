@@ -12,7 +12,9 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    parts: Annotated[list[str] | None, typer.Argument(help="door, fold, latency; none: all")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="door, fold, latency; none: all")
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long each run takes")] = 5,
     rounds: Annotated[int, typer.Option(help="How many runs of each; medians are shown")] = 3,
     json: Annotated[bool, typer.Option(help="Print the figures as JSON, too")] = False,
