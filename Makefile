@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 
-.PHONY: setup run test check bench format
+.PHONY: setup run test compose-test check bench format
 
 setup: .venv/.ready
 
@@ -31,6 +31,10 @@ run: setup
 
 test: setup
 	$(RUN) pytest $(ARGS)
+
+# Needs a Docker engine with Compose; builds the image and starts all of it, beside what runs.
+compose-test: setup
+	NEWSRAIL_TEST_COMPOSE=1 $(RUN) pytest --timeout 300 tests/compose $(ARGS)
 
 check: setup
 	$(RUN) ruff format --check .
