@@ -42,6 +42,9 @@ READ_MOST: Final = 100
 FOLD_MOST: Final = 50
 """Entries at a time, so that the arrays stay in the processor's cache."""
 COMMIT_EVERY_S: Final = 0.25
+COMMIT_BEHIND_EVERY_S: Final = 0.75
+"""While a backlog is read: its lists are of the past anyway, and ranking takes a fifth of
+the time at four times a second."""
 RANK_ALL_EVERY_S: Final = 1.0
 SNAPSHOT_EVERY_S: Final = 60.0
 GATHER_S: Final = 0.02
@@ -111,6 +114,7 @@ class Worker:
         self._catalogue = Catalogue()
         self._popular = Popular(self._counts, self._catalogue, min_readers=min_readers)
         self._rank_all_due = self._snapshot_due = 0.0
+        self._is_behind = False
         self._read: asyncio.Queue[list[Entry]] = asyncio.Queue(maxsize=1)
         self._state = asyncio.Lock()
         """Held by whoever changes counts, catalogue or offset."""
@@ -183,7 +187,8 @@ class Worker:
             if entries:
                 after = entries[-1].id
                 await self._read.put(entries)
-                if len(entries) < READ_MOST:
+                self._is_behind = len(entries) == READ_MOST
+                if not self._is_behind:
                     await asyncio.sleep(GATHER_S)
 
     async def _keep_folding(self) -> None:
@@ -194,9 +199,10 @@ class Worker:
 
     async def _keep_committing(self) -> None:
         while True:
-            due = monotonic() + COMMIT_EVERY_S
+            began = monotonic()
             await self._commit()
-            await asyncio.sleep(due - monotonic())
+            every_s = COMMIT_BEHIND_EVERY_S if self._is_behind else COMMIT_EVERY_S
+            await asyncio.sleep(began + every_s - monotonic())
 
     async def _finish(self) -> None:
         if self._pending:
