@@ -15,7 +15,7 @@ from services.ingest.publish import Repeatable
 from shared import metrics
 from shared.clock import Clock, now
 from shared.events import Event, ViewsRecorded
-from shared.streams.append import Appender, Done, Repeated, Unit, Write, entry
+from shared.streams.append import CALLS, Appender, Done, Repeated, Unit, Write, entry
 from shared.streams.keys import partition_of
 
 GATHER_MOST: Final = 1_000
@@ -31,8 +31,8 @@ class _Waiting:
 
 
 class Beacons:
-    """Gathers beacons: while one call writes, what arrives goes with the next, as one
-    entry a partition. No timer: alone, a beacon leaves at once."""
+    """Gathers beacons as an Appender gathers units: what arrives while calls are under way
+    becomes one entry a partition. No timer: alone, a beacon leaves at once."""
 
     def __init__(self, appenders: Sequence[Appender], clock: Clock = now) -> None:
         self._appenders = appenders
@@ -54,6 +54,11 @@ class Beacons:
         await waiting.written
 
     async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CALLS):
+                group.create_task(self._write_queued())
+
+    async def _write_queued(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()

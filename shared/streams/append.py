@@ -1,8 +1,8 @@
 """Appending once: many requests' events in one call of one script.
 
-A call is under way or it is not; what arrives meanwhile goes with the next (group
-commit). It needs no timer: alone, a request leaves at once, and under load a call
-carries up to `MAX_UNITS` of them.
+Few calls are under way at once; what arrives meanwhile goes with the next (group commit).
+It needs no timer: alone, a request leaves at once, and under load a call carries up to
+`MAX_UNITS` of them.
 
 Redis is configured to answer after fsync, so an answer means: on disk.
 """
@@ -29,6 +29,8 @@ log = get_logger()
 
 MAX_UNITS: Final = 256
 MAX_BYTES: Final = 1_000_000
+CALLS: Final = 2
+"""Under way at once: while one waits for the disk, the next are made."""
 PATIENCE_S: Final = 1.3
 """A sender hears within 1.5 s that Redis is gone or hung."""
 
@@ -129,6 +131,11 @@ class Appender:
 
     async def run(self) -> None:
         """Sends what is queued until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CALLS):
+                group.create_task(self._send_queued())
+
+    async def _send_queued(self) -> None:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
