@@ -122,7 +122,8 @@ class ViewRoutes:
         await self.beacons.record(
             View(article, views.visitor(salt, address, agent), at_ms, referrer, int(beacon.engaged))
         )
-        return _answer(1)
+        # No page reads the answer to a beacon, and without a body it is one packet.
+        return Response(status_code=202)
 
     def _dropped(self, reason: views.Drop) -> Response:
         self.beacons.drop(reason)
@@ -190,8 +191,8 @@ def _ms(time: int | AwareDatetime | None) -> int | None:
     return time if time is None or isinstance(time, int) else to_ms(time)
 
 
-def _answer(counted: int, dropped: dict[str, int] | None = None, late: int = 0) -> Response:
-    said = {"counted": counted, "late": late, "dropped": dropped or {}}
+def _answer(counted: int, dropped: dict[str, int], late: int = 0) -> Response:
+    said = {"counted": counted, "late": late, "dropped": dropped}
     return Response(orjson.dumps(said), 202, media_type="application/json")
 
 
