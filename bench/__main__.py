@@ -1,5 +1,6 @@
 """make bench: every figure newsrail claims, beside a peer measured in the same run."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import orjson
@@ -19,7 +20,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How many runs of each; medians are shown")] = 3,
     json: Annotated[bool, typer.Option(help="Print the figures as JSON, too")] = False,
 ) -> None:
-    benches = {
+    benches: dict[str, Callable[[], object]] = {
         "door": lambda: door.main(seconds=seconds, rounds=rounds),
         "fold": lambda: fold.main(seconds=seconds, rounds=rounds),
         "latency": lambda: latency.main(seconds=4 * seconds),

@@ -255,11 +255,13 @@ class EditMade(Contract):
 class Stream:
     name: str
     writers: tuple[str, ...]
+    by_article: bool = False
+    """Split into P partitions: what is about an article is on the one its id hashes to."""
 
 
-ARTICLES: Final = Stream("news.articles", ("ingest",))
-VIEWS: Final = Stream("news.views", ("ingest",))
-COMMENTS: Final = Stream("news.comments", ("ingest",))
+ARTICLES: Final = Stream("news.articles", ("ingest",), by_article=True)
+VIEWS: Final = Stream("news.views", ("ingest",), by_article=True)
+COMMENTS: Final = Stream("news.comments", ("ingest",), by_article=True)
 FEEDS: Final = Stream("news.feeds", ("ingest",))
 REJECTED: Final = Stream("news.rejected", ("ingest",))
 INDEXED: Final = Stream("news.indexed", ("index",))

@@ -34,7 +34,7 @@ async def main(settings: IndexSettings) -> None:
 
 async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
     async with writer(settings.redis_url) as redis:
-        await settle_partitions(redis, (ARTICLES,), settings.partitions)
+        await settle_partitions(redis, settings.partitions)
         await create_groups(redis, settings.partitions)
         indexed = Appender(redis, INDEXED.name)
         lists = Lists(redis)

@@ -27,7 +27,7 @@ DAY_S = 86_400
 async def main(settings: IngestSettings) -> None:
     partitions = settings.partitions
     async with writer(settings.redis_url) as redis:
-        await settle_partitions(redis, (ARTICLES, VIEWS, COMMENTS), partitions)
+        await settle_partitions(redis, partitions)
         await create_groups(redis, partitions)
 
         def appenders(stream: Stream, window_s: int = DAY_S) -> list[Appender]:

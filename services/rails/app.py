@@ -22,7 +22,7 @@ from shared.web.service import create_app
 async def main(settings: RailsSettings) -> None:
     partitions = settings.partitions
     async with writer(settings.redis_url) as redis, reader(settings.redis_url) as reading:
-        await settle_partitions(redis, (ARTICLES, VIEWS), partitions)
+        await settle_partitions(redis, partitions)
         await create_groups(redis, partitions)
         committed = asyncio.Event()
         article_keys, view_keys = keys(ARTICLES, partitions), keys(VIEWS, partitions)

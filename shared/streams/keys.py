@@ -4,12 +4,10 @@ Whatever belongs to a stream is `{key}:...`: the braces put it in the stream's R
 Cluster slot, so that one script can touch both.
 """
 
-from collections.abc import Iterable
-
 from redis.asyncio import Redis
 
 from shared.errors import Conflict
-from shared.events import Stream
+from shared.events import STREAMS, Stream
 
 
 def key(stream: Stream, partition: int = 0, partitions: int = 1) -> str:
@@ -17,7 +15,8 @@ def key(stream: Stream, partition: int = 0, partitions: int = 1) -> str:
 
 
 def keys(stream: Stream, partitions: int = 1) -> list[str]:
-    return [key(stream, k, partitions) for k in range(partitions)]
+    count = partitions if stream.by_article else 1
+    return [key(stream, k, count) for k in range(count)]
 
 
 def partition_of(article: str, partitions: int = 1) -> int:
@@ -39,13 +38,13 @@ def dead(stream_key: str, group: str) -> str:
     return belonging(stream_key, "dead", group)
 
 
-async def settle_partitions(redis: Redis, streams: Iterable[Stream], partitions: int) -> None:
+async def settle_partitions(redis: Redis, partitions: int) -> None:
     """Stores P at the first start; another P is refused until a repartition. Later starts
     need no write, which a full Redis would refuse.
 
     Raises Conflict that names the stream and both numbers.
     """
-    for stream in streams:
+    for stream in (stream for stream in STREAMS if stream.by_article):
         place = belonging(stream.name, "partitions")
         if not await redis.exists(place):
             await redis.set(place, partitions, nx=True)

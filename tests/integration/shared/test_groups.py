@@ -43,10 +43,10 @@ async def test_a_later_start_leaves_a_group_where_it_is(redis: Redis) -> None:
 
 async def test_a_start_writes_nothing_when_all_is_there(fragile: Redis) -> None:
     """A full Redis refuses writes, and services must be able to start to empty it."""
-    await settle_partitions(fragile, [ARTICLES, VIEWS], 2)
+    await settle_partitions(fragile, 2)
     await create_groups(fragile, 2)
     await fragile.config_set("maxmemory", "1")
-    await settle_partitions(fragile, [ARTICLES, VIEWS], 2)
+    await settle_partitions(fragile, 2)
     await create_groups(fragile, 2)
 
 
@@ -55,16 +55,16 @@ async def test_no_group_on_a_stream_that_is_not_there(redis: Redis) -> None:
 
 
 async def test_another_number_of_partitions_is_refused_with_both_numbers(redis: Redis) -> None:
-    await settle_partitions(redis, [ARTICLES, VIEWS], 2)
-    await settle_partitions(redis, [ARTICLES, VIEWS], 2)
+    await settle_partitions(redis, 2)
+    await settle_partitions(redis, 2)
     with pytest.raises(Conflict, match=r"news\.articles has 2 partitions, not 3"):
-        await settle_partitions(redis, [ARTICLES, VIEWS], 3)
+        await settle_partitions(redis, 3)
 
 
 async def test_the_first_of_many_starts_settles_it(redis: Redis) -> None:
     async def start(partitions: int) -> bool:
         try:
-            await settle_partitions(redis, [VIEWS], partitions)
+            await settle_partitions(redis, partitions)
         except Conflict:
             return False
         return True
