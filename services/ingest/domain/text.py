@@ -51,7 +51,9 @@ def _is_tidy(text: str) -> bool:
     """Most texts are: seeing it takes a tenth of tidying."""
     return (
         _is_printable(text)
-        and not any(gap in text for gap in ("  ", " \n", "\n ", "\n\n\n"))
+        and "  " not in text
+        and "\n\n\n" not in text
+        and all(row == row.strip() for row in text.split("\n"))
         and text == text.strip()
     )
 
