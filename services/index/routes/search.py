@@ -55,7 +55,8 @@ class SearchRoutes:
             "hits": [shown(hit, asked.query, self.store) for hit in page.hits],
             "next": next_cursor(page, asked),
         }
-        return Response(orjson.dumps(answer), media_type="application/json")
+        body = orjson.dumps(answer, option=orjson.OPT_UTC_Z)
+        return Response(body, media_type="application/json")
 
 
 def read(parameters: QueryParams) -> SearchRequest:

@@ -50,7 +50,7 @@ async def test_a_hit_shows_what_a_list_needs(site: Site) -> None:
         "section": "World",
         "feed": site.feed,
         "url": "https://paper.example/1",
-        "published_at": "2026-05-04T12:00:00+00:00",
+        "published_at": "2026-05-04T12:00:00Z",
         "updated_at": None,
         "language": "en",
         "authors": ["Mara Lind"],
