@@ -14,7 +14,7 @@ from shared.clock import now
 from shared.events import ArticleId, ArticleIndexed, Event, Unreadable, decode
 from shared.streams.append import Appender, Seen, Unit, entry
 from shared.streams.consume import Delivered
-from shared.streams.entries import FIRST, read_after
+from shared.streams.entries import FIRST, place, read_after
 
 log = get_logger()
 
@@ -49,7 +49,7 @@ class Articles:
         after = (await self.store.checkpoint()).get(self.stream_key, FIRST)
         until = await self._delivered()
         applied = 0
-        while _place(after) < _place(until):
+        while place(after) < place(until):
             entries = await read_after(
                 self.redis, self.stream_key, after, count=CHUNK, block_ms=None
             )
@@ -88,8 +88,3 @@ def _unit(op: Upsert) -> Unit:
     data = ArticleIndexed(id=ArticleId(op.id), version=op.version)
     event = Event(id=id_, source=SOURCE, subject=op.id, time=now(), data=data)
     return Unit([entry(event)], Seen(id_, ""))
-
-
-def _place(entry_id: str) -> tuple[int, int]:
-    ms, _, number = entry_id.partition("-")
-    return int(ms), int(number)

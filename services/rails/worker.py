@@ -32,7 +32,7 @@ from shared import metrics
 from shared.clock import Clock, now, to_ms
 from shared.events import Unreadable
 from shared.streams.clients import is_outage
-from shared.streams.entries import FIRST, Entry, entry_ms, read_after
+from shared.streams.entries import FIRST, Entry, entry_ms, place, read_after
 from shared.streams.keys import belonging
 
 log = get_logger()
@@ -165,11 +165,11 @@ class Worker:
         )  # fmt: skip
 
     async def _fold_again(self, after: str, end: str, *, only_visitors: bool = False) -> None:
-        while _number(after) < _number(end):
+        while place(after) < place(end):
             found = await read_after(
                 self._reading, self.stream_key, after, count=READ_MOST, block_ms=None
             )
-            entries = [entry for entry in found if _number(entry.id) <= _number(end)]
+            entries = [entry for entry in found if place(entry.id) <= place(end)]
             if not entries:
                 return
             after = entries[-1].id
@@ -313,11 +313,6 @@ def _arrived(entries: Sequence[Entry]) -> list[Arrived]:
             case columns:
                 arrived.append(Arrived(entry.at_ms, columns))
     return arrived
-
-
-def _number(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry_id.partition("-")
-    return int(milliseconds), int(sequence)
 
 
 def _lua(name: str) -> str:

@@ -23,7 +23,13 @@ class Entry:
 
 
 def entry_ms(entry_id: str) -> int:
-    return int(entry_id.partition("-")[0])
+    return place(entry_id)[0]
+
+
+def place(entry_id: str) -> tuple[int, int]:
+    """By which entries of a stream are in order; their ids as text are not."""
+    ms, _, number = entry_id.partition("-")
+    return int(ms), int(number)
 
 
 async def read_after(
