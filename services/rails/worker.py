@@ -30,7 +30,7 @@ from services.rails.domain.popular import Popular
 from services.rails.snapshots import packed, unpacked
 from shared import metrics
 from shared.clock import Clock, now, to_ms
-from shared.events import Unreadable
+from shared.events import VIEWS, Unreadable
 from shared.streams.clients import is_outage
 from shared.streams.entries import FIRST, Entry, entry_ms, place, read_after
 from shared.streams.keys import belonging
@@ -309,6 +309,7 @@ def _arrived(entries: Sequence[Entry]) -> list[Arrived]:
         match read(entry.fields):
             case Unreadable(reason):
                 # It stays in the log; the next fold over it passes it by as well.
+                metrics.UNREADABLE.labels(VIEWS.name).inc()
                 log.error("entry.unreadable", entry=entry.id, reason=reason)
             case columns:
                 arrived.append(Arrived(entry.at_ms, columns))
