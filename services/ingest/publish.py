@@ -115,7 +115,6 @@ class Publisher:
 
     async def articles(
         self,
-        source: Source,
         things: Sequence[Normalised | Refusal],
         now: datetime,
         *,

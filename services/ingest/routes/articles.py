@@ -12,7 +12,7 @@ from starlette.responses import Response
 from structlog import get_logger
 
 from services.ingest.domain import normalise, readers
-from services.ingest.domain.items import Refusal
+from services.ingest.domain.items import Refusal, original
 from services.ingest.domain.normalise import Normalised
 from services.ingest.publish import Publisher, Repeatable, Result, Source
 from services.ingest.records import Records
@@ -29,7 +29,6 @@ log = get_logger()
 ROUTE: Final = "/v1/articles"
 LARGE: Final = 64 * 1024
 """A body from here on is read in a thread, so that others do not wait for it."""
-KEPT_ORIGINAL: Final = 16 * 1024
 FEED_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 MAX_IDEMPOTENCY_KEY: Final = 255
 
@@ -61,12 +60,11 @@ class ArticleRoutes:
             received = await body.read(request, self.settings.max_articles_bytes)
             things = await _things(request, received, source.feed)
         except BadInput as error:
-            await self._reject(source, [(None, error.slug, error.detail, _original(received))])
+            await self._reject(source, [(None, error.slug, error.detail, original(received))])
             raise
         route = f"{ROUTE}?feed={source.feed}"
         idempotency = idempotency_key(request)
         results = await self.publisher.articles(
-            source,
             things,
             at,
             repeatable=Repeatable.of(key.id, route, idempotency, received) if idempotency else None,
@@ -175,10 +173,6 @@ def _read(
         item if isinstance(item, Refusal) else normalise.article(item, feed=feed, now=at)
         for item in readers.read(received, content_type, url=url)
     ]
-
-
-def _original(received: bytes) -> str:
-    return received[:KEPT_ORIGINAL].decode(errors="replace")
 
 
 def _posting() -> dict[str, Any]:
