@@ -43,7 +43,9 @@ def canonical(url: str) -> str:
     address = f"{parsed.protocol}//{parsed.host}{path}{'?' if kept else ''}{'&'.join(kept)}"
     if len(address) > MAX_CHARS:
         raise BadInput(f"url: longer than {MAX_CHARS} characters; send a shorter one")
-    return address
+    # The parser overlooks some dots where slashes stand together: it resolves them once
+    # the slashes are folded.
+    return canonical(address) if "//" in parsed.pathname else address
 
 
 def web(url: str) -> str | None:

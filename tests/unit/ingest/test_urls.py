@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.ingest.domain import urls
@@ -38,6 +38,7 @@ def test_what_is_no_web_address_is_refused(posted: str) -> None:
         "".join
     )
 )
+@example("/.a/.")
 def test_canonical_is_idempotent(rest: str) -> None:
     try:
         once = urls.canonical("http://Example.com/" + rest)
