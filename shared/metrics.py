@@ -24,11 +24,6 @@ DEAD = Counter("newsrail_dead_total", "Entries given up as dead letters", ["stre
 LOST_PENDING = Counter(
     "newsrail_trimmed_pending_total", "Entries that were deleted while pending", ["stream", "group"]
 )
-UNREADABLE = Counter(
-    "newsrail_unreadable_total",
-    "Entries that a fold passed by: newsrail did not write them",
-    ["stream"],
-)
 ARTICLES = Counter("newsrail_articles_total", "Articles posted, by outcome", ["outcome"])
 VIEWS = Counter("newsrail_views_total", "Views posted: counted, or the reason why not", ["outcome"])
 FOLD_OFFSET_MS = Gauge("newsrail_fold_offset_ms", "Time of the last committed view entry")

@@ -2,7 +2,8 @@
 
 Nothing is counted twice or lost whoever dies when, for a commit writes totals, candidates
 and offset in one step, and only if the stored offset is the one it started from and its
-worker the newest (the epoch). Cells are a function of the log, so they are kept only now
+worker the newest (the epoch). An entry that cannot be read becomes a dead letter in the
+same step. Cells are a function of the log, so they are kept only now
 and then: a start loads the last snapshot, reads a little before it again to know who was
 seen, then folds again what was committed since, without its totals.
 """
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain
 from time import monotonic
 from typing import Any, Final, TypeVar, TypeVarTuple, cast
 
@@ -30,10 +32,11 @@ from services.rails.domain.popular import Popular
 from services.rails.snapshots import packed, unpacked
 from shared import metrics
 from shared.clock import Clock, now, to_ms
-from shared.events import VIEWS, Unreadable
+from shared.events import Unreadable
 from shared.streams.clients import is_outage
+from shared.streams.dead import WRITE_LETTER
 from shared.streams.entries import FIRST, Entry, entry_ms, place, read_after
-from shared.streams.keys import belonging
+from shared.streams.keys import belonging, dead
 
 log = get_logger()
 
@@ -67,6 +70,8 @@ class Commit:
     ranked_ms: int
     totals: bytes
     tops: dict[str, bytes]
+    dead: Sequence[tuple[str, str]]
+    """Entries that cannot be read: id and reason."""
     cells: Cells | None
     """Now and then, to be kept as they are at `end`."""
 
@@ -100,14 +105,16 @@ class Worker:
                 belonging(stream_key, suffix)
                 for suffix in (keys.OFFSET, keys.TOTALS, keys.TOPS, keys.CHANGED)
             ),
+            dead(stream_key, GROUP),
         ]
         self._snapshot_key = belonging(stream_key, keys.SNAPSHOT)
-        self._commit_script = redis.register_script(_lua("commit"))
+        self._commit_script = redis.register_script(WRITE_LETTER + _lua("commit"))
         self._snapshot_script = redis.register_script(_lua("snapshot"))
         self._epoch = 0
         self._offset = self._committed = FIRST
         self._entries = 0
         self._pending: Commit | None = None
+        self._unreadable: list[tuple[str, str]] = []
         self._tops: dict[str, Sequence[Candidate]] = {}
         self._unconfirmed: set[str] = set()
         self._counts = Counts()
@@ -149,7 +156,9 @@ class Worker:
             seen_from = f"{max(oldest_open_ms - 60_000, 0)}-0"
             await self._fold_again(seen_from, kept_at, only_visitors=True)
         await self._fold_again(kept_at, committed)
+        # Both were committed with the offset.
         self._counts.take_totals()
+        self._unreadable.clear()
         self._offset = self._committed = committed
         self._entries = int(state.get(b"entries", 0))
         known = await self._articles.known()
@@ -218,10 +227,20 @@ class Worker:
 
     def _fold(self, entries: Sequence[Entry], only_visitors: bool) -> None:
         for start in range(0, len(entries), FOLD_MOST):
-            arrived = _arrived(entries[start : start + FOLD_MOST])
+            arrived = self._arrived(entries[start : start + FOLD_MOST])
             self._counts.fold(arrived, only_visitors=only_visitors)
         self._offset = entries[-1].id
         self._entries += len(entries)
+
+    def _arrived(self, entries: Sequence[Entry]) -> list[Arrived]:
+        arrived = []
+        for entry in entries:
+            match read(entry.fields):
+                case Unreadable(reason):
+                    self._unreadable.append((entry.id, f"unreadable: {reason}"))
+                case columns:
+                    arrived.append(Arrived(entry.at_ms, columns))
+        return arrived
 
     async def _commit(self) -> None:
         """The fold goes on meanwhile."""
@@ -231,11 +250,15 @@ class Worker:
         if (commit := self._pending) is None:
             return
         args = [GROUP, self._epoch, commit.start, commit.end, commit.entries, commit.ranked_ms]
-        args += [commit.totals, *(part for top in commit.tops.items() for part in top)]
+        args += [commit.totals, len(commit.dead), *chain.from_iterable(commit.dead)]
+        args += chain.from_iterable(commit.tops.items())
         await self._fenced(self._commit_script, self._keys, args)
         self._committed = commit.end
         self.entries = commit.entries
         self._pending = None
+        for entry_id, reason in commit.dead:
+            metrics.DEAD.labels(self.stream_key, GROUP).inc()
+            log.error("entry.dead", stream=self.stream_key, entry=entry_id, reason=reason)
         metrics.FOLD_OFFSET_MS.set(entry_ms(commit.end))
         self._told.set()
         if commit.cells:
@@ -260,6 +283,7 @@ class Worker:
         now_ms = max(to_ms(self._clock()), self._counts.arrived_ms)
         tops = self._changed_tops(now_ms, every=every)
         articles, views = self._counts.take_totals()
+        unreadable, self._unreadable = self._unreadable, []
         self._pending = Commit(
             start=self._committed,
             end=self._offset,
@@ -267,6 +291,7 @@ class Worker:
             ranked_ms=now_ms,
             totals=orjson.dumps({"articles": articles, "views": views}),
             tops={name: to_json(rows) if rows else b"" for name, rows in tops.items()},
+            dead=unreadable,
             cells=self._counts.cells() if keep else None,
         )
 
@@ -301,19 +326,6 @@ class Worker:
                     f"stored are epoch {reply[2].decode()} and {reply[1].decode()}"
                 )
             return
-
-
-def _arrived(entries: Sequence[Entry]) -> list[Arrived]:
-    arrived = []
-    for entry in entries:
-        match read(entry.fields):
-            case Unreadable(reason):
-                # It stays in the log; the next fold over it passes it by as well.
-                metrics.UNREADABLE.labels(VIEWS.name).inc()
-                log.error("entry.unreadable", entry=entry.id, reason=reason)
-            case columns:
-                arrived.append(Arrived(entry.at_ms, columns))
-    return arrived
 
 
 def _lua(name: str) -> str:

@@ -32,6 +32,7 @@ from shared import metrics
 from shared.errors import Unavailable
 from shared.events import Event, Unreadable, decode
 from shared.streams.clients import BLOCK_MS, is_lost_group, is_outage, mend
+from shared.streams.dead import WRITE_LETTER
 from shared.streams.entries import Entry
 from shared.streams.groups import GroupLost
 from shared.streams.keys import dead
@@ -86,7 +87,7 @@ class Consumer:
         self._one_at_a_time = asyncio.Lock()
         self._log = log.bind(stream=stream_key, group=group)
         self._bury = redis.register_script(
-            files(__package__).joinpath("lua/dead_letter.lua").read_text()
+            WRITE_LETTER + files(__package__).joinpath("lua/dead_letter.lua").read_text()
         )
         self._broker = RedisBroker(
             url.get_secret_value(),

@@ -1,10 +1,12 @@
--- Commits what a worker folded: totals, candidates and offset become true at once.
+-- Commits what a worker folded: totals, candidates, dead letters (letter.lua) and offset
+-- become true at once.
 --
--- KEYS  1 stream   2 offset   3 totals   4 tops   5 changed
+-- KEYS  1 stream   2 offset   3 totals   4 tops   5 changed   6 dead letters
 -- ARGV  1 group   2 epoch of the worker   3 offset it started from   4 its new offset
 --       5 entries read in all   6 when it ranked, in ms
 --       7 JSON {"articles": [...], "views": [what comes to the total of each]}
---       8... list, its candidates ('' for none), in turn
+--       8 number of entries it could not read, for each: entry id, reason
+--       ... list, its candidates ('' for none), in turn
 -- Reply {'done'}, also when this commit was made before and its answer was lost
 --       {'refused', stored offset, stored epoch}: a newer worker owns the partition
 local CHUNK = 3500  -- pairs: an unpack takes 7,000 values
@@ -32,9 +34,14 @@ for first = 1, #totals.articles, CHUNK do
   redis.call('HSET', KEYS[3], unpack(pairs))
 end
 
-if #ARGV > 7 then
+local lists = 9 + 2 * tonumber(ARGV[8])
+for i = 9, lists - 1, 2 do
+  write_letter(KEYS[1], KEYS[6], ARGV[1], ARGV[i], ARGV[i + 1], 1)
+end
+
+if #ARGV >= lists then
   local number = redis.call('HINCRBY', KEYS[2], 'commits', 1)
-  for i = 8, #ARGV, 2 do
+  for i = lists, #ARGV, 2 do
     if ARGV[i + 1] == '' then
       redis.call('HDEL', KEYS[4], ARGV[i])
     else

@@ -19,7 +19,9 @@ from services.rails.snapshots import unpacked
 from services.rails.worker import Superseded, Worker
 from shared.clock import now, to_ms
 from shared.streams.clients import reader
+from shared.streams.entries import FIRST, read_after
 from shared.streams.groups import create_groups
+from tests.eventually import running
 from tests.integration.rails.conftest import Rails, rails_of, until
 from tests.oracles import rails as oracle
 from tests.stack import Stack
@@ -205,3 +207,55 @@ async def test_it_waits_for_a_redis_that_is_gone(tmp_path: Path) -> None:
             await until(lambda: rails.listed("popular"), "ba")
             assert await asyncio.to_thread(stack.stop, "rails") == 0
             await as_the_oracle(rails)
+
+
+@pytest.mark.logs_errors("entry.dead")
+async def test_an_entry_it_cannot_read_is_one_dead_letter_whoever_dies_and_the_others_count(
+    redis: Redis, workers: Callable[[], Worker], log: Rails, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await log.view("a", 1)
+    garbage = await redis.xadd("news.views", {"hello": "world"})
+    await log.view("a", 2)
+    worker = workers()
+    lost = lose_the_first_answer_of(worker, monkeypatch)
+    await commit_all(redis, worker)
+    assert lost
+    # With the snapshot or without it, all is folded once more.
+    await commit_all(redis, workers())
+    await redis.delete(SNAPSHOT)
+    await redis.hdel(OFFSET, "snapshot")
+    await log.view("a", 3)
+    await commit_all(redis, workers())
+    assert await totals(redis) == {"s-a": 3}
+    (letter,) = await read_after(redis, "{news.views}:dead:rails", FIRST, count=9, block_ms=None)
+    assert letter.fields == {
+        b"dead-stream": b"news.views", b"dead-group": b"rails", b"dead-entry": garbage,
+        b"dead-reason": b"unreadable: not a news.views.recorded.v1 of CloudEvents 1.0",
+        b"dead-attempts": b"1", b"hello": b"world",
+    }  # fmt: skip
+
+
+async def commit_all(redis: Redis, worker: Worker) -> None:
+    async with running(worker.run):
+        await until(lambda: is_live(worker), True)
+        await all_read(redis)
+
+
+async def is_live(worker: Worker) -> bool:
+    return worker.live
+
+
+@pytest.mark.logs_errors("entry.dead")
+async def test_a_full_redis_does_not_part_a_dead_letter_from_its_offset(
+    redis: Redis, workers: Callable[[], Worker], log: Rails
+) -> None:
+    async with running(workers().run):
+        await log.view("a", 1)
+        await all_read(redis)
+        await redis.xadd("news.views", {"hello": "world"})
+        await redis.config_set("maxmemory", "1")
+        try:
+            await all_read(redis)
+        finally:
+            await redis.config_set("maxmemory", "0")
+    assert await redis.xlen("{news.views}:dead:rails") == 1
