@@ -12,6 +12,7 @@
     ├── Gone                410  was here and is no more
     ├── Conflict            409
     └── Unavailable         503  Redis is gone, hung or full; repeat the request as it was
+        └── BacklogFull     503  before Redis is full
 
 `shared/web/problems.py` makes RFC 9457 documents of them; nobody else does.
 """
@@ -76,3 +77,8 @@ class Unavailable(NewsrailError):
 
     status, slug, title = 503, "unavailable", "Try again later"
     retry_after_s: ClassVar[int] = 2
+
+
+class BacklogFull(Unavailable):
+    slug, title = "backlog-full", "Try again later"
+    retry_after_s = 10

@@ -24,6 +24,22 @@ DEAD = Counter("newsrail_dead_total", "Entries given up as dead letters", ["stre
 LOST_PENDING = Counter(
     "newsrail_trimmed_pending_total", "Entries that were deleted while pending", ["stream", "group"]
 )
+ARCHIVED = Counter("newsrail_archived_total", "Entries archived, then trimmed", ["stream"])
+ARCHIVE_FAILING = Gauge(
+    "newsrail_archive_failing",
+    "1 while the archive cannot be written: nothing is trimmed",
+    ["stream"],
+)
+PASSED = Counter(
+    "newsrail_group_passed_total",
+    "Segments trimmed that another's group had not acknowledged for a day",
+    ["stream", "group"],
+)
+BACKLOG = Gauge(
+    "newsrail_backlog_ratio",
+    "Memory of Redis, and unread entries, of the most there may be",
+    ["of"],
+)
 ARTICLES = Counter("newsrail_articles_total", "Articles posted, by outcome", ["outcome"])
 VIEWS = Counter("newsrail_views_total", "Views posted: counted, or the reason why not", ["outcome"])
 FOLD_OFFSET_MS = Gauge("newsrail_fold_offset_ms", "Time of the last committed view entry")

@@ -38,6 +38,12 @@ class Settings(BaseSettings):
     """P, the number of partitions of each stream; stored at the first start."""
     data: Path = Path("data")
     """The folder for what this service keeps on disk."""
+    archive: str | None = None
+    """Where to keep what is trimmed from the streams: a folder, or an object store
+    (`s3://bucket/prefix`, `gs://`, `az://`; its keys by that store's own variables).
+    Without it nothing is trimmed."""
+    retention_s: Annotated[int, Field(ge=1_200)] = 21_600
+    """How long entries stay in Redis at least, in seconds; when it is 60 % full, 1,200."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """DEBUG, INFO, WARNING or ERROR."""
     public_read: bool = True

@@ -1,5 +1,7 @@
 """The wiring of ingest: clients, appenders, routes, loops."""
 
+from functools import partial
+
 from services.ingest.comments import Comments
 from services.ingest.embargo import Embargoes
 from services.ingest.publish import Publisher
@@ -15,9 +17,11 @@ from services.ingest.views import Beacons
 from shared.events import ARTICLES, COMMENTS, REJECTED, VIEWS, Stream
 from shared.process import serve
 from shared.streams.append import Appender
+from shared.streams.backlog import Backlog
 from shared.streams.clients import writer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
+from shared.streams.trim import janitors
 from shared.web.auth import Authority
 from shared.web.service import create_app
 
@@ -30,9 +34,15 @@ async def main(settings: IngestSettings) -> None:
         await settle_partitions(redis, partitions)
         await create_groups(redis, partitions)
 
+        unread = [*keys(ARTICLES, partitions), *keys(VIEWS, partitions)]
+        backlog = Backlog(redis, unread, most=settings.backlog_most)
+
         def appenders(stream: Stream, window_s: int = DAY_S) -> list[Appender]:
-            names = keys(stream, partitions)
-            return [Appender(redis, name, window_s=window_s) for name in names]
+            room = partial(backlog.require_room, stream)
+            return [
+                Appender(redis, name, window_s=window_s, require_room=room)
+                for name in keys(stream, partitions)
+            ]
 
         articles = appenders(ARTICLES, window_s=7 * DAY_S)
         views = appenders(VIEWS)
@@ -60,5 +70,11 @@ async def main(settings: IngestSettings) -> None:
             },
         )
         senders = [*articles, *views, *comments, rejected]
-        loops = [*(appender.run for appender in senders), beacons.run, embargoes.run]
+        loops = [
+            *(appender.run for appender in senders),
+            beacons.run,
+            embargoes.run,
+            backlog.run,
+            *janitors(redis, settings, ARTICLES, VIEWS, COMMENTS),
+        ]
         await serve(app, settings, loops)

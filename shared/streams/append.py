@@ -9,7 +9,7 @@ Redis is configured to answer after fsync, so an answer means: on disk.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Final
@@ -103,15 +103,23 @@ class Appender:
     """The only writer of one stream key in this process.
 
     `run` must be running. `window_s`: how long at least a seen id is remembered (and at
-    most twice as long: two windows are looked at).
+    most twice as long: two windows are looked at). `require_room` raises BacklogFull while
+    nothing more is to be written.
     """
 
     def __init__(
-        self, redis: Redis, stream_key: str, *, window_s: int = 86_400, clock: Clock = now
+        self,
+        redis: Redis,
+        stream_key: str,
+        *,
+        window_s: int = 86_400,
+        require_room: Callable[[], None] = lambda: None,
+        clock: Clock = now,
     ) -> None:
         self._redis = redis
         self._key = stream_key
         self._window_s = window_s
+        self._require_room = require_room
         self._clock = clock
         source = files(__package__).joinpath("lua/append.lua").read_text()
         self._script = redis.register_script(source)
@@ -120,6 +128,7 @@ class Appender:
 
     async def append(self, unit: Unit) -> Outcome:
         """What became of the unit, once it is on disk. Raises Unavailable."""
+        self._require_room()
         waiting = _Waiting(unit)
         self._queue.append(waiting)
         self._arrived.set()

@@ -42,3 +42,14 @@ async def read_after(
         await redis.xread({stream_key: offset}, count=count, block=block_ms),
     )
     return [Entry(id_.decode(), fields) for _, found in reply for id_, fields in found]
+
+
+async def read_range(
+    redis: Redis, stream_key: str, first: str, last: str, *, count: int
+) -> list[Entry]:
+    """As XRANGE: both ends count, unless a `(` is before them."""
+    rows = cast(
+        "list[tuple[bytes, dict[bytes, bytes]]]",
+        await redis.xrange(stream_key, first, last, count=count),
+    )
+    return [Entry(id_.decode(), fields) for id_, fields in rows]

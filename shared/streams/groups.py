@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from shared.events import ARTICLES, RAILS, VIEWS, Stream
+from shared.streams.entries import place
 from shared.streams.keys import keys
 
 OWN_GROUPS: Final[Mapping[Stream, tuple[str, ...]]] = {
@@ -47,3 +48,19 @@ async def existing_groups(redis: Redis, stream_key: str) -> set[str]:
         if "no such key" not in str(error):
             raise
         return set()
+
+
+async def needed(redis: Redis, stream_key: str) -> dict[str, tuple[int, int]]:
+    """For each group of the stream the oldest entry that it has not acknowledged, there
+    or still to come. Places, as `entries.place` gives them."""
+    groups = await redis.xinfo_groups(stream_key)
+    found: dict[str, tuple[int, int]] = {}
+    for group in groups:
+        ms, number = place(group["last-delivered-id"].decode())
+        need = (ms, number + 1)
+        if group["pending"]:
+            pending = await redis.xpending(stream_key, group["name"])
+            if pending["min"]:
+                need = min(need, place(pending["min"].decode()))
+        found[group["name"].decode()] = need
+    return found
