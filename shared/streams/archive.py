@@ -19,6 +19,7 @@ from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
@@ -121,9 +122,8 @@ class Archive:
     async def after(self, stream_key: str, entry_id: str) -> AsyncIterator[Sequence[Entry]]:
         """The archived entries after `entry_id`, a segment at a time. Raises Damaged."""
         segments = await self.segments(stream_key)
-        ends = [*(place(each.after) for each in segments[1:]), None]
-        for segment, end in zip(segments, ends, strict=True):
-            if end is None or end > place(entry_id):
+        for segment, following in zip_longest(segments, segments[1:]):
+            if following is None or place(following.after) > place(entry_id):
                 entries = (await self.content(segment)).entries
                 rest = [entry for entry in entries if place(entry.id) > place(entry_id)]
                 if rest:
@@ -155,7 +155,7 @@ def _told() -> Iterator[None]:
     """The engines' errors as ours."""
     try:
         yield
-    except (FileExistsError, AlreadyExistsError) as error:
+    except AlreadyExistsError as error:
         raise Taken from error
     except (BaseError, OSError) as error:
         raise ArchiveUnavailable(str(error).partition("\n")[0]) from error
@@ -186,15 +186,16 @@ def _packed(stream_key: str, after: str, content: Content) -> bytes:
 
 def _unpacked(segment: Segment, packed: bytes) -> Content:
     try:
-        text = zstandard.ZstdDecompressor().decompress(packed)
-        first, *lines = text.splitlines()
+        # Not `decompress`: that allocates whatever length an altered frame claims.
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        first, *lines = frame.decompress(packed).splitlines()
         head = Head.model_validate_json(first)
         entries = [_entry(orjson.loads(line)) for line in lines]
     except (zstandard.ZstdError, ValidationError, ValueError, KeyError) as error:
         raise Damaged(f"{segment.name}: {str(error).partition(chr(10))[0]}") from error
     if (head.stream, head.after) != (segment.stream_key, segment.after):
         raise Damaged(f"{segment.name}: is {head.stream} after {head.after}")
-    if head.entries != len(entries):
+    if not frame.eof or head.entries != len(entries):
         raise Damaged(f"{segment.name}: has {len(entries)} of its {head.entries} entries")
     return Content(head.last, entries)
 
@@ -220,7 +221,7 @@ def _entry(said: dict[str, Any]) -> Entry:
 
 
 def _write(path: Path, content: bytes, *, anew: bool) -> None:
-    """Whole and on disk, or not there. Raises FileExistsError if `anew` and it is there."""
+    """Whole and on disk, or not there. Raises Taken if `anew` and it is there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{os.getpid()}{NEW}")
     try:
@@ -230,13 +231,20 @@ def _write(path: Path, content: bytes, *, anew: bool) -> None:
             os.fsync(file.fileno())
         _sweep(new)
         if anew:
-            path.hardlink_to(new)
+            _link(path, new)
         else:
             new.replace(path)
     finally:
         new.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent):
         _sync(folder)
+
+
+def _link(path: Path, new: Path) -> None:
+    try:
+        path.hardlink_to(new)
+    except FileExistsError as error:
+        raise Taken from error
 
 
 def _sweep(new: Path) -> None:

@@ -138,9 +138,11 @@ class Janitor:
         now_ms = to_ms(self._clock())
         others_ms = now_ms - OTHERS_WAIT_S * 1000
         return min(
-            (now_ms - self._retention_ms(), 0),
-            *(needs.get(group, BEFORE_ALL) for group in own),
-            *(max(need, (others_ms, 0)) for group, need in needs.items() if group not in own),
+            [
+                (now_ms - self._retention_ms(), 0),
+                *(needs.get(group, BEFORE_ALL) for group in own),
+                *(max(need, (others_ms, 0)) for group, need in needs.items() if group not in own),
+            ]
         )
 
     def _retention_ms(self) -> int:
@@ -155,7 +157,7 @@ class Janitor:
         entries: list[Entry] = []
         size = 0
         end = "({}-{}".format(*floor)
-        while size < SEGMENT_BYTES:
+        while place(after) < floor and size < SEGMENT_BYTES:
             found = await read_range(self._redis, stream_key, f"({after}", end, count=READ_MOST)
             if not found:
                 break
