@@ -345,36 +345,45 @@ def schema_id(type_name: str) -> str:
     return f"urn:newsrail:schema:{type_name}"
 
 
+ATTRIBUTES: Final = ("specversion", "id", "source", "type", "subject", "time")
+"""What decides which event an entry is, before its data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """An entry that newsrail did not write, or a newer newsrail wrote."""
 
     reason: str
+    foreign: bool = False
+    """It does not even claim to be one of newsrail's events."""
 
 
 def decode(fields: Mapping[bytes, bytes]) -> Event | Unreadable:
     """The event in an entry's fields; never raises on foreign input."""
     try:
-        text = {
-            name: fields[name.encode()].decode()
-            for name in ("specversion", "id", "source", "type", "subject", "time")
-        }
-        kind = EVENT_TYPES[text["type"]]
-        if text["specversion"] != "1.0":
-            return Unreadable(f"specversion: {text['specversion'][:20]!r} is not 1.0")
-        time = datetime.fromisoformat(text["time"])
-        if time.tzinfo is None:
-            return Unreadable(f"time: {text['time'][:40]!r} has no offset from UTC")
-        return Event(
-            id=text["id"],
-            source=text["source"],
-            subject=text["subject"],
-            time=time,
-            data=kind.model.model_validate_json(fields[b"data"]),
-        )
+        return _event(fields)
     except KeyError as missing:
-        return Unreadable(f"no such attribute or type: {missing.args[0]!r:.80}")
+        reason = f"no such attribute or type: {missing.args[0]!r:.80}"
     except ValidationError as error:
-        return Unreadable(f"data: {error.errors(include_url=False)[0]['msg']:.200}")
+        reason = f"data: {error.errors(include_url=False)[0]['msg']:.200}"
     except ValueError as error:
-        return Unreadable(f"{error!s:.200}")
+        reason = f"{error!s:.200}"
+    ours = all(name.encode() in fields for name in ATTRIBUTES)
+    return Unreadable(reason, foreign=not (ours and fields[b"type"].startswith(b"news.")))
+
+
+def _event(fields: Mapping[bytes, bytes]) -> Event:
+    text = {name: fields[name.encode()].decode() for name in ATTRIBUTES}
+    kind = EVENT_TYPES[text["type"]]
+    if text["specversion"] != "1.0":
+        raise ValueError(f"specversion: {text['specversion'][:20]!r} is not 1.0")
+    time = datetime.fromisoformat(text["time"])
+    if time.tzinfo is None:
+        raise ValueError(f"time: {text['time'][:40]!r} has no offset from UTC")
+    return Event(
+        id=text["id"],
+        source=text["source"],
+        subject=text["subject"],
+        time=time,
+        data=kind.model.model_validate_json(fields[b"data"]),
+    )

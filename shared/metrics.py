@@ -21,6 +21,11 @@ CONSUMED = Counter(
 )
 RECLAIMED = Counter("newsrail_reclaimed_total", "Pending entries taken again", ["stream", "group"])
 DEAD = Counter("newsrail_dead_total", "Entries given up as dead letters", ["stream", "group"])
+BREAKER_OPEN = Gauge(
+    "newsrail_breaker_open",
+    "1 while a group has stopped consuming because too much failed",
+    ["stream", "group"],
+)
 LOST_PENDING = Counter(
     "newsrail_trimmed_pending_total", "Entries that were deleted while pending", ["stream", "group"]
 )

@@ -36,10 +36,13 @@ class Articles:
         """Store first, event second, acknowledgement (the consumer's) last.
 
         After a crash the batch comes again: the store calls all of it stale, so what it
-        holds decides what is announced, and the event's id that it is so once.
+        holds decides what is announced, and the event's id that it is so once. What comes
+        late, reclaimed or redriven, must not take the checkpoint back.
         """
         ops = [op for delivered in batch if (op := from_event(delivered.event))]
-        await self.store.apply(ops, {self.stream_key: batch[-1].entry_id})
+        before = (await self.store.checkpoint()).get(self.stream_key, FIRST)
+        reached = max([before, *(delivered.entry_id for delivered in batch)], key=place)
+        await self.store.apply(ops, {self.stream_key: reached})
         await self._announce([op for op in ops if isinstance(op, Upsert)])
 
     async def catch_up(self) -> None:

@@ -138,3 +138,12 @@ async def test_a_list_is_kept_for_the_next_start_and_never_replaced_by_an_older_
         assert [entry.article.id for entry in one.entries("latest", None)] == ["new"]
         assert [entry.article.id for entry in one.entries("latest", "sport")] == ["sporty"]
         assert one.entries("popular", None) == ()
+
+
+async def test_an_old_entry_that_is_redriven_does_not_take_the_checkpoint_back(
+    articles: Articles, store: TantivyStore
+) -> None:
+    await articles.apply([delivered("9-0", published("a", 2)), delivered("10-0", published("b"))])
+    await articles.apply([delivered("8-0", published("a", 1))])
+    assert await store.checkpoint() == {STREAM: "10-0"}
+    assert await store.versions(["a"]) == {"a": 2}

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from prometheus_client import generate_latest
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.errors import Unavailable
+from shared import metrics
+from shared.errors import Conflict, NotFound, Unavailable
 from shared.events import Event
-from shared.streams.consume import MAX_ATTEMPTS, Apply, Consumer, Delivered
+from shared.streams.consume import MAX_ATTEMPTS, Apply, Consumer, Delivered, Stopped
 from shared.streams.entries import FIRST, Entry, read_after
 from shared.streams.groups import GroupLost, create_groups
 from shared.streams.keys import dead
@@ -27,9 +30,11 @@ from tests.integration.shared.consumer_process import (
     WAITED,
     Supervised,
 )
+from tests.redis_server import RedisServer
 
 DEAD = dead(STREAM, GROUP)
 IDLE_MS = 50
+PROBE_S = 0.001
 
 
 @dataclass(slots=True)
@@ -58,10 +63,26 @@ class Group:
             await self.redis.xadd(STREAM, pairs(an_event(subject)))
 
     def consumer(
-        self, apply: Apply, *, name: str = "one", sole: bool = True, idle_ms: int = IDLE_MS
+        self,
+        apply: Apply,
+        *,
+        name: str = "one",
+        sole: bool = True,
+        idle_ms: int = IDLE_MS,
+        max_records: int = 1_000,
+        probe_s: float = PROBE_S,
     ) -> Consumer:
         return Consumer(
-            self.url, self.redis, STREAM, GROUP, apply, name=name, sole=sole, idle_ms=idle_ms
+            self.url,
+            self.redis,
+            STREAM,
+            GROUP,
+            apply,
+            name=name,
+            sole=sole,
+            idle_ms=idle_ms,
+            max_records=max_records,
+            probe_s=probe_s,
         )
 
     @asynccontextmanager
@@ -277,18 +298,6 @@ async def leave_pending(redis: Redis) -> None:
     )
 
 
-@pytest.mark.logs_errors("entry.deleted_while_pending")
-async def test_an_entry_deleted_while_pending_is_reported(group: Group) -> None:
-    effects = Effects()
-    await group.post("a", "b")
-    await leave_pending(group.redis)
-    first = (await read_after(group.redis, STREAM, FIRST, count=1, block_ms=None))[0].id
-    await group.redis.xdel(STREAM, first)
-    async with group.consuming(effects.apply):
-        await until(group.is_done)
-    assert effects.applied == ["b"]
-
-
 async def applied(redis: Redis) -> Counter[str]:
     subjects = cast("list[bytes]", await redis.lrange(APPLIED, 0, -1))
     return Counter(subject.decode() for subject in subjects)
@@ -353,3 +362,267 @@ async def test_a_poison_that_kills_the_process_is_given_up_and_takes_no_other_wi
     letters = await group.dead()
     assert sorted(letter.fields[b"subject"] for letter in letters) == [b"kills", b"kills too"]
     assert {letter.fields[b"dead-attempts"] for letter in letters} == {b"5"}
+
+
+@dataclass(slots=True)
+class Bug:
+    """In a handler, until it is mended."""
+
+    bites: Callable[[str], bool] = lambda _: True
+    tried: list[str] = field(default_factory=list)
+
+    def __call__(self, subject: str) -> None:
+        self.tried.append(subject)
+        if self.bites(subject):
+            raise ValueError("a bug")
+
+    def mend(self) -> None:
+        self.bites = lambda _: False
+
+
+async def is_stopped(consumer: Consumer) -> bool:
+    try:
+        await consumer.check()
+    except Stopped:
+        return True
+    return False
+
+
+@pytest.mark.logs_errors("batch.failed", "breaker.opened")
+@pytest.mark.parametrize("max_records", [1, 1_000])
+async def test_a_bug_stops_the_group_after_twenty_and_mended_it_goes_on_and_nothing_is_dead(
+    group: Group, max_records: int
+) -> None:
+    bug = Bug()
+    effects = Effects(before=bug)
+    subjects = [f"{n:02}" for n in range(60)]
+    consumer = group.consumer(effects.apply, max_records=max_records)
+    await group.post(*subjects)
+    async with running(consumer.run):
+        await until(lambda: is_stopped(consumer))
+        await group.post("later")
+        # It is open while it tries one by one, many times more often than it would give up.
+        await until(lambda: tried(bug, 20 * MAX_ATTEMPTS))
+        assert set(bug.tried) <= {*subjects}
+        assert await group.dead() == []
+        assert "newsrail_breaker_open" in gauges()
+        bug.mend()
+        await until(group.is_done)
+        assert not await is_stopped(consumer)
+    assert Counter(effects.applied) == Counter([*subjects, "later"])
+    assert await group.dead() == []
+    assert gauges() == ""
+
+
+async def tried(bug: Bug, times: int) -> bool:
+    return len(bug.tried) > times
+
+
+def gauges() -> str:
+    """Of the breakers that are open."""
+    lines = generate_latest().decode().splitlines()
+    return "".join(x for x in lines if x.startswith("newsrail_breaker_open{") and x.endswith("1.0"))
+
+
+@pytest.mark.logs_errors("batch.failed", "breaker.opened")
+async def test_a_bug_for_one_in_five_stops_the_group_and_kills_nothing_over_restarts(
+    group: Group,
+) -> None:
+    bug = Bug(bites=lambda subject: int(subject) % 5 == 0)
+    effects = Effects(before=bug)
+    subjects = [str(n) for n in range(700)]
+    await group.post(*subjects)
+    for _ in range(MAX_ATTEMPTS + 1):
+        await consume_until_stopped(group, effects)
+    assert await group.dead() == []
+    bug.mend()
+    async with group.consuming(effects.apply):
+        await until(group.is_done)
+    assert Counter(effects.applied) == Counter(subjects)
+
+
+async def consume_until_stopped(group: Group, effects: Effects) -> None:
+    consumer = group.consumer(effects.apply)
+    async with running(consumer.run):
+        await until(lambda: is_stopped(consumer))
+        await until(lambda: is_held(group))
+
+
+async def is_held(group: Group) -> bool:
+    """Of no entry that is pending an attempt counts."""
+    pending = await group.redis.xpending_range(STREAM, GROUP, "-", "+", 10_000)
+    return {row["times_delivered"] for row in pending} == {0}
+
+
+@pytest.mark.logs_errors("batch.failed", "breaker.opened")
+async def test_it_stops_when_told_although_the_breaker_is_open(group: Group) -> None:
+    consumer = group.consumer(Effects(before=Bug()).apply, probe_s=1_000)
+    await group.post(*map(str, range(50)))
+    async with asyncio.timeout(10):
+        async with running(consumer.run):
+            await until(lambda: is_stopped(consumer))
+            async with asyncio.timeout(2):
+                await until(lambda: is_held(group))
+    assert await group.dead() == []
+
+
+@pytest.mark.logs_errors("entry.dead")
+async def test_a_hundred_entries_of_somebody_else_stop_nobody(group: Group) -> None:
+    effects = Effects()
+    consumer = group.consumer(effects.apply)
+    for number in range(100):
+        await group.redis.xadd(STREAM, {"hello": "world"})
+        if number % 30 == 0:
+            await group.post(str(number))
+    async with running(consumer.run):
+        await until(group.is_done)
+        assert not await is_stopped(consumer)
+    assert effects.applied == ["0", "30", "60", "90"]
+    assert len(await group.dead()) == 100
+
+
+@pytest.mark.logs_errors("entry.dead", "breaker.opened")
+async def test_of_entries_of_a_newer_newsrail_only_twenty_are_given_up_before_it_stops(
+    group: Group,
+) -> None:
+    effects = Effects()
+    consumer = group.consumer(effects.apply)
+    for _ in range(50):
+        await group.redis.xadd(STREAM, FOREIGN["a newer type"])
+    async with running(consumer.run):
+        await until(lambda: is_stopped(consumer))
+        await until(lambda: is_held(group))
+        assert len(await group.dead()) == 20
+
+
+@pytest.mark.logs_errors("entry.dead", "breaker.opened")
+async def test_where_all_that_failed_is_dead_the_next_entry_closes_the_breaker(
+    group: Group,
+) -> None:
+    effects = Effects()
+    consumer = group.consumer(effects.apply)
+    for _ in range(20):
+        await group.redis.xadd(STREAM, FOREIGN["a newer type"])
+    async with running(consumer.run):
+        await until(lambda: is_stopped(consumer))
+        await group.post("a", "b")
+        await until(group.is_done)
+        assert not await is_stopped(consumer)
+    assert effects.applied == ["a", "b"]
+
+
+@pytest.mark.logs_errors("batch.failed", "breaker.opened")
+async def test_an_open_breaker_outlasts_an_outage_of_redis(
+    fragile: Redis, fragile_server: RedisServer
+) -> None:
+    await create_groups(fragile)
+    group, bug = Group(fragile, SecretStr(fragile_server.url)), Bug()
+    effects = Effects(before=bug)
+    consumer = group.consumer(effects.apply)
+    await group.post(*map(str, range(20)))
+    async with running(consumer.run):
+        await until(lambda: is_stopped(consumer))
+        fragile_server.kill()
+        await until(lambda: is_stopped(consumer))
+        await asyncio.to_thread(fragile_server.start)
+        bug.mend()
+        await until(lambda: is_done_again(group))
+    assert Counter(effects.applied) == Counter(map(str, range(20)))
+
+
+async def is_done_again(group: Group) -> bool:
+    try:
+        return await group.is_done()
+    except RedisConnectionError:
+        return False
+
+
+@pytest.mark.logs_errors("entry.dead")
+async def test_what_was_deleted_while_pending_is_a_dead_letter_and_nothing_else_is(
+    group: Group,
+) -> None:
+    """A peer may have acknowledged what is no longer there: that is no loss."""
+    await group.post("deleted", "deleted later", "acknowledged", "kept")
+    await leave_pending(group.redis)
+    entries = await read_after(group.redis, STREAM, FIRST, count=9, block_ms=None)
+    ids = {entry.fields[b"subject"].decode(): entry.id for entry in entries}
+    effects = Effects()
+    consumer = group.consumer(effects.apply)
+    listed = await consumer._pending(0)
+    await group.redis.xack(STREAM, GROUP, ids["acknowledged"])
+    await group.redis.xdel(STREAM, ids["acknowledged"], ids["deleted"])
+    lost = lost_pending()
+    await consumer._take_again(listed, 0)
+    assert effects.applied == ["deleted later", "kept"]
+    (letter,) = await group.dead()
+    assert letter.fields == {
+        b"dead-stream": STREAM.encode(), b"dead-group": GROUP.encode(),
+        b"dead-entry": ids["deleted"].encode(), b"dead-reason": b"deleted while pending",
+        b"dead-attempts": b"1",
+    }  # fmt: skip
+    assert lost_pending() == lost + 1
+
+
+def lost_pending() -> float:
+    value: float = metrics.LOST_PENDING.labels(STREAM, GROUP)._value.get()
+    return value
+
+
+@pytest.mark.logs_errors("batch.failed", "entry.dead")
+async def test_a_redrive_reaches_the_group_that_failed_and_no_other(group: Group) -> None:
+    bug = Bug(bites=lambda subject: subject == "poison")
+    effects, others = Effects(before=bug), Effects()
+    other = Consumer(
+        group.url,
+        group.redis,
+        STREAM,
+        "rails",
+        others.apply,
+        name="one",
+        sole=True,
+        idle_ms=IDLE_MS,
+    )
+    consumer = group.consumer(effects.apply)
+    await group.post("a", "poison", "b")
+    async with running(consumer.run, other.run):
+        await until(group.is_done)
+        (letter,) = await group.dead()
+        with pytest.raises(Conflict, match="a bug"):
+            await consumer.redrive(letter.id)
+        assert await group.dead() == [letter]
+        bug.mend()
+        await consumer.redrive(letter.id)
+        with pytest.raises(NotFound):
+            await consumer.redrive(letter.id)
+    assert await group.dead() == []
+    assert sorted(effects.applied) == ["a", "b", "poison"]
+    assert sorted(others.applied) == ["a", "b", "poison"]
+    assert await group.redis.xlen(STREAM) == 3
+
+
+@pytest.mark.logs_errors("entry.dead")
+@pytest.mark.parametrize("kind", ["other fields", "a newer type"])
+async def test_what_cannot_be_read_still_is_no_redrive_and_stays(group: Group, kind: str) -> None:
+    consumer = group.consumer(Effects().apply)
+    await group.redis.xadd(STREAM, FOREIGN[kind])
+    async with running(consumer.run):
+        await until(group.is_done)
+        (letter,) = await group.dead()
+        with pytest.raises(Conflict, match="unreadable"):
+            await consumer.redrive(letter.id)
+    assert await group.dead() == [letter]
+
+
+@pytest.mark.logs_errors("entry.dead")
+async def test_a_redrive_while_the_store_is_away_leaves_the_letter(group: Group) -> None:
+    def before(subject: str) -> None:
+        raise Unavailable("the store is away")
+
+    consumer = group.consumer(Effects(before=before).apply)
+    await group.redis.xadd(DEAD, {
+        "dead-entry": "1-0", "dead-reason": "x", "dead-attempts": "5", **pairs(an_event("a")),
+    })  # fmt: skip
+    (letter,) = await group.dead()
+    with pytest.raises(Unavailable):
+        await consumer.redrive(letter.id)
+    assert await group.dead() == [letter]
