@@ -17,6 +17,7 @@ from shared.streams.consume import Apply, Consumer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
 from shared.web.auth import Authority
+from shared.web.dead import DeadRoutes
 from shared.web.service import create_app
 
 log = get_logger()
@@ -58,7 +59,14 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
             SearchRoutes(authority, store).router(),
             ArticleRoutes(authority, store).router(),
             pages.router(),
-            checks={"redis": redis.ping, "store": store.stats},
+            DeadRoutes(
+                authority, redis, {(one.stream_key, GROUP): one.redrive for one in consumers}
+            ).router(),
+            checks={
+                "redis": redis.ping,
+                "store": store.stats,
+                **{one.stream_key: one.check for one in consumers},
+            },
             errors=pages.errors(),
         )
         await serve(app, settings, [indexed.run, *(one.run for one in consumers)])

@@ -23,6 +23,7 @@ from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
 from shared.streams.trim import janitors
 from shared.web.auth import Authority
+from shared.web.dead import DeadRoutes
 from shared.web.service import create_app
 
 DAY_S = 86_400
@@ -63,6 +64,7 @@ async def main(settings: IngestSettings) -> None:
             article_routes.router(),
             view_routes.router(),
             comment_routes.router(),
+            DeadRoutes(authority, redis, groups={}).router(),
             checks={"redis": redis.ping},
             direct={
                 ("POST", articles_route.ROUTE): article_routes.post,

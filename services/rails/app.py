@@ -16,6 +16,7 @@ from shared.streams.consume import Consumer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
 from shared.web.auth import Authority
+from shared.web.dead import DeadRoutes, Place, Redrive
 from shared.web.service import create_app
 
 
@@ -45,12 +46,21 @@ async def main(settings: RailsSettings) -> None:
         lists = Appender(redis, RAILS.name)
         merger = Merger(redis, lists, view_keys, committed=committed)
         authority = Authority(redis, public_read=settings.public_read)
+        groups: dict[Place, Redrive | None] = {
+            **{(each.stream_key, GROUP): each.redrive for each in consumers},
+            **{(worker.stream_key, GROUP): None for worker in workers},
+        }
         app = create_app(
             "rails",
             settings,
             RailRoutes(authority, redis).router(),
             ViewRoutes(authority, redis, view_keys).router(),
-            checks={"redis": redis.ping, **{w.stream_key: w.check for w in workers}},
+            DeadRoutes(authority, redis, groups).router(),
+            checks={
+                "redis": redis.ping,
+                **{worker.stream_key: worker.check for worker in workers},
+                **{each.stream_key: each.check for each in consumers},
+            },
         )
         loops = [*(worker.run for worker in workers), *(each.run for each in consumers)]
         await serve(app, settings, [*loops, lists.run, merger.run])
