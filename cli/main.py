@@ -2,9 +2,12 @@
 
 import typer
 
-from cli import keys
+from cli import archive, keys
+from cli.erase import erase
+from cli.lag import lag
 from cli.post import post
 from cli.up import up
+from cli.watch import watch
 
 app = typer.Typer(
     help="Takes in news, and keeps an archive and live lists of it.",
@@ -14,7 +17,11 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(post)
+app.command()(watch)
+app.command()(lag)
 app.add_typer(keys.app, name="keys", help="Keys: who may do what, for which feeds.")
+app.add_typer(archive.app, name="archive", help="What was trimmed from the streams.")
+app.command()(erase)
 
 
 def main() -> None:

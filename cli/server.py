@@ -13,7 +13,8 @@ LOOPBACK: Final = "127.0.0.1"
 
 def program(folder: Path, port: int) -> Program:
     """No snapshots, and every write on disk before it is answered: that is what a 2xx
-    promises. Nothing is evicted, because consumers have not read all of it."""
+    promises. Nothing is evicted, because consumers have not read all of it; there is a limit
+    (`NEWSRAIL_REDIS_MAXMEMORY`), so that senders are refused before the machine is full."""
     options = {
         "port": str(port),
         "bind": LOOPBACK,
@@ -23,6 +24,7 @@ def program(folder: Path, port: int) -> Program:
         "appendonly": "yes",
         "appendfsync": "always",
         "auto-aof-rewrite-percentage": "100",
+        "maxmemory": os.environ.get("NEWSRAIL_REDIS_MAXMEMORY", "1gb"),
         "maxmemory-policy": "noeviction",
     }
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]

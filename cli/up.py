@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from cli import delivery, readers, server
 from cli.console import console, fail
+from cli.reach import ARCHIVE_FOLDER
 from cli.runfile import KEPT_FILE, LOCK_FILE, RUN_FILE, InUse, Kept, Run, claimed
 from cli.supervise import Program, Supervisor
 from shared.clock import now
@@ -95,6 +96,7 @@ class Site:
 
     def _service(self, name: str, port: int) -> Program:
         environment = {
+            "NEWSRAIL_ARCHIVE": str(self.folder / ARCHIVE_FOLDER),
             **os.environ,
             "NEWSRAIL_REDIS_URL": self.redis_url,
             "NEWSRAIL_HOST": self.host,

@@ -31,7 +31,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 from pydantic import BaseModel, ValidationError
 
-from shared.streams.entries import FIRST, Entry, place
+from shared.streams.entries import FIRST, Entry, entry_ms, place
 
 SUFFIX: Final = ".ndjson.zst"
 LEVEL: Final = 6
@@ -128,6 +128,26 @@ class Archive:
                 rest = [entry for entry in entries if place(entry.id) > place(entry_id)]
                 if rest:
                     yield rest
+
+    async def checked(self, stream_key: str, since_ms: int = 0) -> AsyncIterator[Content | Damaged]:
+        """What each segment with entries of `since_ms` or later holds, and between them what
+        is damaged or missing."""
+        segments = await self.segments(stream_key)
+        end: str | None = FIRST
+        for segment, following in zip_longest(segments, segments[1:]):
+            if following and entry_ms(following.after) < since_ms:
+                end = following.after
+                continue
+            try:
+                content = await self.content(segment)
+            except Damaged as damage:
+                yield damage
+                end = None
+                continue
+            if end not in {None, segment.after}:
+                yield Damaged(f"{segment.name}: missing is what came after {end}")
+            yield content
+            end = content.last
 
     async def add(self, stream_key: str, after: str, entries: Sequence[Entry]) -> None:
         """On disk, and listed, when it returns. Raises Taken."""

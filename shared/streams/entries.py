@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from redis.asyncio import Redis
 
@@ -48,8 +48,12 @@ async def read_range(
     redis: Redis, stream_key: str, first: str, last: str, *, count: int
 ) -> list[Entry]:
     """As XRANGE: both ends count, unless a `(` is before them."""
-    rows = cast(
-        "list[tuple[bytes, dict[bytes, bytes]]]",
-        await redis.xrange(stream_key, first, last, count=count),
-    )
+    return _entries(await redis.xrange(stream_key, first, last, count=count))
+
+
+async def newest(redis: Redis, stream_key: str) -> Entry | None:
+    return next(iter(_entries(await redis.xrevrange(stream_key, count=1))), None)
+
+
+def _entries(rows: Any) -> list[Entry]:
     return [Entry(id_.decode(), fields) for id_, fields in rows]

@@ -7,7 +7,7 @@ Cluster slot, so that one script can touch both.
 from redis.asyncio import Redis
 
 from shared.errors import Conflict
-from shared.events import STREAMS, Stream
+from shared.events import ARTICLES, STREAMS, Stream
 
 
 def key(stream: Stream, partition: int = 0, partitions: int = 1) -> str:
@@ -36,6 +36,11 @@ def belonging(stream_key: str, *parts: str) -> str:
 
 def dead(stream_key: str, group: str) -> str:
     return belonging(stream_key, "dead", group)
+
+
+async def stored_partitions(redis: Redis) -> int:
+    """P, as the first start stored it; 1 before that."""
+    return int(await redis.get(belonging(ARTICLES.name, "partitions")) or 1)
 
 
 async def settle_partitions(redis: Redis, partitions: int) -> None:
