@@ -31,8 +31,8 @@ from shared.streams.replay import Log
 
 WITH_TEXT: Final = (ARTICLES, COMMENTS, RAILS)
 CHUNK: Final = 500
-SETTLE_S: Final = 30.0
-"""A segment that a janitor had read before the erasure is there by then."""
+SETTLE_S: Final = 10.0
+"""By then a segment is there that a janitor had read before the erasure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,7 @@ class Erased:
     in_archive: int
 
 
-async def erase(
-    redis: Redis, archive: Archive | None, article: str, *, settle_s: float = SETTLE_S
-) -> Erased:
+async def erase(redis: Redis, archive: Archive | None, article: str) -> Erased:
     """Raises NotFound, and Conflict while the article is not retracted or a group of
     newsrail's has not read what is to go. Repeating it is harmless."""
     partitions = await stored_partitions(redis)
@@ -55,9 +53,10 @@ async def erase(
     if archive:
         for stream_key in stream_keys:
             in_archive += await _from_archive(archive, stream_key, article)
-        await asyncio.sleep(settle_s)
-        for stream_key in stream_keys:
-            in_archive += await _from_archive(archive, stream_key, article)
+        if in_redis:
+            await asyncio.sleep(SETTLE_S)
+            for stream_key in stream_keys:
+                in_archive += await _from_archive(archive, stream_key, article)
     # What was deleted is in the append-only file until it is written anew.
     await redis.bgrewriteaof()
     return Erased(in_redis, in_archive)
