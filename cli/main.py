@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import archive, keys
+from cli import archive, dead, keys
 from cli.erase import erase
 from cli.lag import lag
 from cli.post import post
@@ -19,6 +19,7 @@ app.command()(up)
 app.command()(post)
 app.command()(watch)
 app.command()(lag)
+app.add_typer(dead.app, name="dead", help="Dead letters: what groups gave up, and why.")
 app.add_typer(keys.app, name="keys", help="Keys: who may do what, for which feeds.")
 app.add_typer(archive.app, name="archive", help="What was trimmed from the streams.")
 app.command()(erase)
