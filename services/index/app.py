@@ -1,9 +1,13 @@
 """The wiring of index: the store, the consumers that fill it, routes and pages."""
 
+import asyncio
+from functools import partial
+
 from structlog import get_logger
 
 from services.index.consumer import GROUP, Articles
 from services.index.lists import Lists
+from services.index.rebuild import rebuild
 from services.index.routes.articles import ArticleRoutes
 from services.index.routes.pages import PageRoutes
 from services.index.routes.search import SearchRoutes
@@ -12,12 +16,15 @@ from services.index.stores.tantivy_store import TantivyStore
 from shared.events import ARTICLES, INDEXED, RAILS
 from shared.process import serve
 from shared.streams.append import Appender
-from shared.streams.clients import writer
+from shared.streams.archive import Archive
+from shared.streams.clients import reader, writer
 from shared.streams.consume import Apply, Consumer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
+from shared.streams.replay import Log
 from shared.web.auth import Authority
 from shared.web.dead import DeadRoutes
+from shared.web.rebuild import Rebuild
 from shared.web.service import create_app
 
 log = get_logger()
@@ -34,7 +41,7 @@ async def main(settings: IndexSettings) -> None:
 
 
 async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
-    async with writer(settings.redis_url) as redis:
+    async with writer(settings.redis_url) as redis, reader(settings.redis_url) as reading:
         await settle_partitions(redis, settings.partitions)
         await create_groups(redis, settings.partitions)
         indexed = Appender(redis, INDEXED.name)
@@ -46,12 +53,20 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
                 settings.redis_url, redis, stream_key, GROUP, apply, name=GROUP, sole=True
             )
 
-        consumers = [consumer(RAILS.name, lists.apply)]
-        for stream_key in keys(ARTICLES, settings.partitions):
-            articles = Articles(redis, stream_key, store, indexed)
-            await articles.catch_up()
-            consumers.append(consumer(stream_key, articles.apply))
+        history = Log(reading, Archive.of(settings.archive))
+        switching = asyncio.Lock()
+        partitions = [
+            Articles(redis, stream_key, store, indexed, history, switching)
+            for stream_key in keys(ARTICLES, settings.partitions)
+        ]
+        for each in partitions:
+            await each.catch_up()
+        consumers = [
+            consumer(RAILS.name, lists.apply),
+            *(consumer(each.stream_key, each.apply) for each in partitions),
+        ]
         authority = Authority(redis, public_read=settings.public_read)
+        rebuilding = Rebuild(authority, partial(rebuild, store, partitions, switching))
         pages = PageRoutes(authority, store, lists, settings)
         app = create_app(
             "index",
@@ -59,6 +74,7 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
             SearchRoutes(authority, store).router(),
             ArticleRoutes(authority, store).router(),
             pages.router(),
+            rebuilding.router(),
             DeadRoutes(
                 authority, redis, {(one.stream_key, GROUP): one.redrive for one in consumers}
             ).router(),
@@ -69,4 +85,4 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
             },
             errors=pages.errors(),
         )
-        await serve(app, settings, [indexed.run, *(one.run for one in consumers)])
+        await serve(app, settings, [indexed.run, rebuilding.run, *(one.run for one in consumers)])

@@ -1,7 +1,7 @@
 """Articles from the log into the store, and a word on `news.indexed` about each."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,13 +14,16 @@ from shared.clock import now
 from shared.events import ArticleId, ArticleIndexed, Event, Unreadable, decode
 from shared.streams.append import Appender, Seen, Unit, entry
 from shared.streams.consume import Delivered
-from shared.streams.entries import FIRST, place, read_after
+from shared.streams.dead import letters
+from shared.streams.entries import FIRST, Entry, place
+from shared.streams.replay import Log
+from shared.web.rebuild import Progress
 
 log = get_logger()
 
 GROUP: Final = "index"
 SOURCE: Final = "/index"
-CHUNK: Final = 200
+CHUNK: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,9 @@ class Articles:
     stream_key: str
     store: SearchStore
     indexed: Appender
+    log: Log
+    switching: asyncio.Lock
+    """Held while a batch is applied, and by who puts another store in the place of this."""
 
     async def apply(self, batch: Sequence[Delivered]) -> None:
         """Store first, event second, acknowledgement (the consumer's) last.
@@ -40,34 +46,51 @@ class Articles:
         late, reclaimed or redriven, must not take the checkpoint back.
         """
         ops = [op for delivered in batch if (op := from_event(delivered.event))]
-        before = (await self.store.checkpoint()).get(self.stream_key, FIRST)
-        reached = max([before, *(delivered.entry_id for delivered in batch)], key=place)
-        await self.store.apply(ops, {self.stream_key: reached})
+        async with self.switching:
+            before = (await self.store.checkpoint()).get(self.stream_key, FIRST)
+            reached = max([before, *(delivered.entry_id for delivered in batch)], key=place)
+            await self.store.apply(ops, {self.stream_key: reached})
         await self._announce([op for op in ops if isinstance(op, Upsert)])
 
     async def catch_up(self) -> None:
-        """Applies what the group was given before and the store has not: its folder is
-        new, or an older copy. Publishes nothing, as it was published then.
+        """Fills a store whose folder is new, or an older copy."""
+        progress = Progress()
+        await self.fill(self.store, progress)
+        log.info("store.caught_up", stream=self.stream_key, entries=progress.entries)
+
+    async def fill(self, store: SearchStore, progress: Progress) -> None:
+        """Applies what the group was given and `store` has not. Publishes nothing, as it was
+        published then.
+
+        Reads it twice, to apply only the last of each article: a version that is replaced
+        in the store weighs in its scores until the engine forgets it, at no set time. So
+        one log gives one store.
         """
-        after = (await self.store.checkpoint()).get(self.stream_key, FIRST)
+        after = (await store.checkpoint()).get(self.stream_key, FIRST)
+        newest: dict[str, int] = {}
+        async for _, ops in self._given(after):
+            newest.update((op.id, max(op.version, newest.get(op.id, 0))) for op in ops)
+        async for entries, ops in self._given(after):
+            last = [op for op in ops if op.version >= newest.get(op.id, 0)]
+            await store.apply(last, {self.stream_key: entries[-1].id})
+            progress.read(entries)
+
+    async def _given(self, after: str) -> AsyncIterator[tuple[Sequence[Entry], Sequence[Op]]]:
+        """Without what the group gave up: that stays out until it is redriven."""
         until = await self._delivered()
-        applied = 0
-        while place(after) < place(until):
-            entries = await read_after(
-                self.redis, self.stream_key, after, count=CHUNK, block_ms=None
-            )
-            if not entries:
-                break
-            events = (decode(entry.fields) for entry in entries)
-            ops: list[Op] = [
-                op
-                for event in events
-                if not isinstance(event, Unreadable) and (op := from_event(event))
-            ]
-            after = entries[-1].id
-            await self.store.apply(ops, {self.stream_key: after})
-            applied += len(ops)
-        log.info("store.caught_up", stream=self.stream_key, entry=after, applied=applied)
+        given_up = await self._given_up()
+        async for found in self.log.until(self.stream_key, after, until, count=CHUNK):
+            for start in range(0, len(found), CHUNK):
+                entries = found[start : start + CHUNK]
+                yield entries, await asyncio.to_thread(_ops, entries, given_up)
+
+    async def _given_up(self) -> Set[str]:
+        given_up: set[str] = set()
+        after = FIRST
+        while page := await letters(self.redis, self.stream_key, GROUP, after, CHUNK):
+            given_up |= {letter.entry for letter in page}
+            after = page[-1].id
+        return given_up
 
     async def _announce(self, upserts: Sequence[Upsert]) -> None:
         held = await self.store.versions([op.id for op in upserts])
@@ -84,6 +107,13 @@ class Articles:
         delivered = {group["name"]: group["last-delivered-id"] for group in groups}
         last: bytes = delivered[GROUP.encode()]
         return last.decode()
+
+
+def _ops(entries: Sequence[Entry], given_up: Set[str]) -> list[Op]:
+    events = (decode(entry.fields) for entry in entries if entry.id not in given_up)
+    return [
+        op for event in events if not isinstance(event, Unreadable) and (op := from_event(event))
+    ]
 
 
 def _unit(op: Upsert) -> Unit:

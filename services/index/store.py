@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 from services.index.domain.query import Query
 from shared.errors import Unavailable
@@ -147,3 +147,12 @@ class SearchStore(Protocol):
 
     def tokens(self, text: str) -> Sequence[str]:
         """How the engine reads a word; equal tokens match."""
+
+    async def beside(self) -> Self:
+        """An empty store of the same engine next to this one, open. One that was begun
+        earlier and never became this one is removed."""
+
+    async def become(self, other: Self) -> None:
+        """From now on, and at each later start, this store is what `other`, made by
+        `beside`, was; that one can then only be closed. What this one held is removed. A
+        crash leaves the one or the other."""

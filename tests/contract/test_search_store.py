@@ -1,4 +1,5 @@
-"""What every SearchStore promises. Run as a program, it writes until it is killed."""
+"""What every SearchStore promises. Run as a program, it writes or
+rebuilds until it is killed."""
 
 import asyncio
 import os
@@ -211,17 +212,7 @@ async def test_a_batch_that_cannot_be_written_is_as_if_it_never_came(store: Sear
 async def test_a_killed_writer_loses_nothing_it_answered(
     engine: str, tmp_path: Path, answers: int
 ) -> None:
-    root = Path(__file__).parent.parent.parent
-    with subprocess.Popen(
-        [sys.executable, __file__, engine, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    ) as writer:
-        assert writer.stdout
-        for _ in range(answers):
-            answered = int(writer.stdout.readline())
-        writer.kill()
-        answered = max([answered, *map(int, writer.stdout.read().split())])
+    answered = await killed("apply", engine, tmp_path, answers)
     async with opened(engine, tmp_path) as store:
         reached = int((await store.checkpoint())[STREAM])
         assert reached >= answered
@@ -231,6 +222,21 @@ async def test_a_killed_writer_loses_nothing_it_answered(
         assert await store.apply(batch) == [Outcome.APPLIED] * len(IDS)
 
 
+async def killed(doing: str, engine: str, folder: Path, answers: int) -> int:
+    """A process that does it again and again, killed after so many; the last it answered."""
+    root = Path(__file__).parent.parent.parent
+    with subprocess.Popen(
+        [sys.executable, __file__, doing, engine, str(folder)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ) as writer:
+        assert writer.stdout
+        for _ in range(answers):
+            answered = int(writer.stdout.readline())
+        writer.kill()
+        return max([answered, *map(int, writer.stdout.read().split())])
+
+
 IDS = [f"id-{number}" for number in range(30)]
 
 
@@ -238,10 +244,14 @@ def batch_of(version: int) -> Sequence[Op]:
     return [Upsert(an_article(id_, version)) for id_ in IDS]
 
 
-async def write_until_killed(engine: str, folder: Path) -> None:
+async def write_until_killed(doing: str, engine: str, folder: Path) -> None:
     async with opened(engine, folder) as store:
         for version in range(1, 10_000):
-            await store.apply(batch_of(version), {STREAM: str(version)})
+            written = store if doing == "apply" else await store.beside()
+            await written.apply(batch_of(version), {STREAM: str(version)})
+            if written is not store:
+                await store.become(written)
+                await written.close()
             print(version, flush=True)
 
 
@@ -257,6 +267,67 @@ async def test_a_folder_of_another_schema_is_refused_with_the_remedy(
     with pytest.raises(SchemaMismatch, match=rf"{LAYOUT}: move this folder away"):
         await store.open()
     await store.close()
+
+
+async def test_a_store_beside_is_empty_and_changes_nothing_of_this_one(
+    engine: str, tmp_path: Path
+) -> None:
+    async with opened(engine, tmp_path) as store:
+        await store.apply([Upsert(an_article("a"))], {STREAM: "1-0"})
+        other = await store.beside()
+        assert (await other.stats()).articles == 0
+        assert await other.checkpoint() == {}
+        await other.apply([Upsert(an_article("b"))], {STREAM: "9-0"})
+        assert await find(store, "harbour") == ["a"]
+        await other.close()
+    async with opened(engine, tmp_path) as store:
+        assert await find(store, "harbour") == ["a"]
+        assert await store.checkpoint() == {STREAM: "1-0"}
+        again = await store.beside()
+        assert (await again.stats()).articles == 0
+        await again.close()
+
+
+async def test_a_store_becomes_the_one_beside_and_stays_it(engine: str, tmp_path: Path) -> None:
+    async with opened(engine, tmp_path) as store:
+        for turn in range(1, 4):
+            await store.apply([Upsert(an_article(f"old-{turn}"))], {STREAM: "1-0"})
+            other = await store.beside()
+            await other.apply([Upsert(an_article(f"new-{turn}"))], {STREAM: f"{turn}-0"})
+            await store.become(other)
+            await other.close()
+            assert await find(store, "harbour") == [f"new-{turn}"]
+            assert await store.checkpoint() == {STREAM: f"{turn}-0"}
+            assert await store.get(f"old-{turn}") is None
+        await fill(store, an_article("after"))
+    async with opened(engine, tmp_path) as store:
+        assert sorted(await find(store, "harbour")) == ["after", "new-3"]
+        assert await store.checkpoint() == {STREAM: "3-0"}
+
+
+async def test_a_search_under_way_ends_in_the_store_that_it_began_in(store: SearchStore) -> None:
+    await fill(store, *(an_article(f"id-{n}") for n in range(300)))
+    request = SearchRequest(parse("harbour"), sort=Sort.RELEVANCE, limit=100)
+    async with asyncio.TaskGroup() as searches:
+        found = [searches.create_task(store.search(request)) for _ in range(40)]
+        other = await store.beside()
+        await store.become(other)
+        await other.close()
+    assert {len(one.result().hits) for one in found} <= {0, 100}
+    assert ids(await store.search(request)) == []
+
+
+@pytest.mark.parametrize("answers", [1, 4, 9])
+async def test_a_rebuild_that_is_killed_leaves_one_store_or_the_other(
+    engine: str, tmp_path: Path, answers: int
+) -> None:
+    answered = await killed("become", engine, tmp_path, answers)
+    async with opened(engine, tmp_path) as store:
+        turn = int((await store.checkpoint())[STREAM])
+        assert turn >= answered
+        assert await store.versions(IDS) == dict.fromkeys(IDS, turn)
+        assert (await store.stats()).articles == len(IDS)
+        assert len([path for path in tmp_path.iterdir() if path.is_dir()]) <= 1
 
 
 LANGUAGES = {
@@ -406,6 +477,32 @@ async def test_pages_by_time_hold_each_article_once(
     assert times == sorted(times, reverse=True)
 
 
+async def test_the_same_articles_are_ranked_the_same_whatever_batches_they_came_in(
+    engine: str, tmp_path: Path
+) -> None:
+    """To the last digit of the score; of equally relevant ones the newest come first."""
+    held = [
+        an_article(
+            str(n),
+            title="Harbour opens" if n % 2 else f"Harbour {n} opens",
+            body_text=f"Ships enter the harbour, {n % 3 * 'ships '} harbour by harbour.",
+            published_at=NOON + timedelta(seconds=n * 7 % 40),
+        )
+        for n in range(60)
+    ]
+    query = parse("ships enter harbour opens")
+    async with opened(engine, tmp_path / "1") as one, opened(engine, tmp_path / "2") as other:
+        for number, article in enumerate(reversed(held)):
+            await one.apply([Upsert(article)], {STREAM: f"{number}-0"})
+        await other.apply([Upsert(article) for article in held])
+        for skip in range(0, 60, 7):
+            request = SearchRequest(query, sort=Sort.RELEVANCE, limit=7, after=Place(skip))
+            page = await one.search(request)
+            assert page == await other.search(request)
+            ranks = [(hit.score, hit.article.published_at) for hit in page.hits]
+            assert ranks == sorted(ranks, reverse=True)
+
+
 async def test_pages_by_relevance_end_where_ranking_gets_too_deep(store: SearchStore) -> None:
     await fill(store, *(an_article(f"id-{n}") for n in range(1010)))
     request = SearchRequest(parse("harbour"), sort=Sort.RELEVANCE, limit=100)
@@ -424,4 +521,4 @@ async def test_pages_by_relevance_end_where_ranking_gets_too_deep(store: SearchS
 
 
 if __name__ == "__main__":
-    asyncio.run(write_until_killed(sys.argv[1], Path(sys.argv[2])))
+    asyncio.run(write_until_killed(sys.argv[1], sys.argv[2], Path(sys.argv[3])))

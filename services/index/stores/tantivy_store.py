@@ -15,14 +15,16 @@ What is known of the engine and handled here:
 """
 
 import asyncio
+import os
 import re
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import orjson
 from tantivy import (
@@ -62,14 +64,15 @@ from services.index.store import (
 )
 from shared.events import Article, to_json
 
-LAYOUT: Final = "articles-v1"
+LAYOUT: Final = "articles-v2"
 """The folder's name changes with the schema; the new one is filled from the log."""
+FOLDERS: Final = (LAYOUT, f"{LAYOUT}-rebuilt")
+"""A rebuild fills the one that is not in use: an open folder cannot be renamed."""
+IN_USE: Final = f"{LAYOUT}.in-use"
+"""The file that names the folder in use; none before the first rebuild."""
 HEAP_BYTES: Final = 64_000_000
 READERS: Final = 4
 LONGEST_TOKEN_BYTES: Final = 120
-SWEEP_EVERY: Final = 64
-"""Commits after which old checkpoints are deleted; a deletion costs a commit 3 of its 15
-fsyncs."""
 
 ARTICLE, REMOVED, CHECKPOINT = "article", "removed", "checkpoint"
 
@@ -86,8 +89,10 @@ T = TypeVar("T")
 
 
 class TantivyStore:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder / LAYOUT
+    def __init__(self, home: Path, name: str | None = None) -> None:
+        """`name`: of a folder beside the one in use."""
+        self._home = home
+        self._name = name
         self._schema = _schema()
         self._analyser = (
             TextAnalyzerBuilder(Tokenizer.simple())
@@ -138,12 +143,43 @@ class TantivyStore:
     async def stats(self) -> StoreStats:
         return await _run(self._reading, self._stats)
 
+    async def beside(self) -> Self:
+        await _run(self._writing, self._sweep)
+        other = type(self)(self._home, self._spare)
+        await other.open()
+        return other
+
+    async def become(self, other: Self) -> None:
+        await _run(self._writing, self._become, other)
+
+    @property
+    def _spare(self) -> str:
+        (name,) = set(FOLDERS) - {self._name}
+        return name
+
+    def _sweep(self) -> None:
+        if (self._home / self._spare).exists():
+            shutil.rmtree(self._home / self._spare)
+
+    def _become(self, other: Self) -> None:
+        """Readers that are in the old one go on: they have its files open."""
+        _use(self._home, self._spare)
+        self._name, self._index = self._spare, other._index
+        self._commits, self._checkpoint = other._commits, other._checkpoint
+        self._writer, other._writer = other._writer, None
+        # A merge may write there still: what it leaves is swept before the next one.
+        shutil.rmtree(self._home / self._spare, ignore_errors=True)
+
     def _tokens(self, text: str) -> Sequence[str]:
         return tuple(self._analyser.analyze(prep(text)))
 
     def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = str(self._folder)
+        if self._name is None:
+            self._name = _in_use(self._home)
+            self._sweep()
+        folder = self._home / self._name
+        folder.mkdir(parents=True, exist_ok=True)
+        path = str(folder)
         remedy = f"{path}: move this folder away and start again; it is filled from the log"
         if Index.exists(path) and not Index.is_compatible(path):
             raise SchemaMismatch(f"written by another version of the engine. {remedy}")
@@ -161,23 +197,19 @@ class TantivyStore:
 
     def _stored_checkpoint(self) -> tuple[int, dict[str, str]]:
         searcher = self._index.searcher()
-        marks = self._kind(CHECKPOINT)
-        found = searcher.search(marks, 1, count=False, order_by_field="version").hits
+        marked = Query.range_query(self._schema, "commit", FieldType.Unsigned, 1, None)
+        found = searcher.search(marked, 1, count=False, order_by_field="commit").hits
         if not found:
             return 0, {}
         number, address = found[0]
-        stored: dict[str, str] = orjson.loads(_source(searcher.doc(address)))
+        stored: dict[str, str] = orjson.loads(_stored(searcher.doc(address), "reached"))
         return int(number), stored
 
     def _apply(self, ops: Sequence[Op], checkpoint: Mapping[str, str]) -> list[Outcome]:
         newest = self._newest(ops)
-        documents = [
-            (op.id, Document.from_dict(_fields(op), self._schema))
-            for op in (ops[place] for place in newest)
-        ]
         reached = {**self._checkpoint, **checkpoint}
-        if documents or reached != self._checkpoint:
-            self._commit(documents, reached)
+        if newest or reached != self._checkpoint:
+            self._commit([ops[place] for place in newest], reached)
         outcomes = [Outcome.STALE] * len(ops)
         for place in newest:
             outcomes[place] = Outcome.APPLIED
@@ -193,20 +225,22 @@ class TantivyStore:
                 newest[op.id] = place
         return newest.values()
 
-    def _commit(self, documents: Sequence[tuple[str, Document]], reached: dict[str, str]) -> None:
+    def _commit(self, ops: Sequence[Op], reached: dict[str, str]) -> None:
+        """The last document carries the checkpoint: one of its own would count as an
+        article of no words in the engine's statistics, hence in every score."""
         number = self._commits + 1
-        mark = Document.from_dict(
-            {"kind": CHECKPOINT, "version": number, "source": orjson.dumps(reached)}, self._schema
-        )
+        fields = [_fields(op) for op in ops] or [{"kind": CHECKPOINT}]
+        fields[-1] |= {"commit": number, "reached": orjson.dumps(reached)}
+        documents = [Document.from_dict(each, self._schema) for each in fields]
         try:
             writer = self._writer or self._index.writer(HEAP_BYTES, 1)
             self._writer = writer
-            for id_, document in documents:
-                writer.delete_documents_by_term("id", id_)
-                writer.add_document(document)
-            if number % SWEEP_EVERY == 0:
+            if not ops:
                 writer.delete_documents_by_term("kind", CHECKPOINT)
-            writer.add_document(mark)
+            for op in ops:
+                writer.delete_documents_by_term("id", op.id)
+            for document in documents:
+                writer.add_document(document)
             writer.commit()
         except BaseException as error:
             self._roll_back()
@@ -229,7 +263,7 @@ class TantivyStore:
             return None
         document = searcher.doc(found[0][1])
         if document.get_first("kind") == ARTICLE:
-            return Article.model_validate_json(_source(document))
+            return Article.model_validate_json(_stored(document, "source"))
         (version,) = searcher.fast_field_values("version", [found[0][1]])
         return Removed(int(version or 0))
 
@@ -275,16 +309,15 @@ class TantivyStore:
 
     def _best_page(self, searcher: Searcher, wanted: Query, request: SearchRequest) -> SearchPage:
         skip = request.after.skip if request.after else 0
-        limit = max(1, min(request.limit, MAX_SKIP - skip))
-        result = searcher.search(wanted, limit, offset=skip)
-        total = _count(result)
-        more = skip + limit < min(total, MAX_SKIP)
+        until = min(skip + request.limit, MAX_SKIP)
+        ranked, total = _ranked(searcher, wanted, until)
+        more = until < min(total, MAX_SKIP)
         return SearchPage(
             hits=tuple(
-                Hit(_article(searcher, address), float(score)) for score, address in result.hits
+                Hit(_article(searcher, address), score) for score, address in ranked[skip:until]
             ),
             total=total,
-            next=Place(skip=skip + limit) if more else None,
+            next=Place(skip=until) if more else None,
         )
 
     def _sections(self, limit: int) -> list[str]:
@@ -327,6 +360,8 @@ class TantivyStore:
         title = Query.const_score_query(
             _term(self._schema, "title_key", query.title), EXACT_TITLE_SCORE
         )
+        # Two at a time: of more the engine adds the scores in an order that differs from
+        # segment to segment, and the last digits with it.
         words = [
             Query.disjunction_max_query(
                 [
@@ -340,7 +375,7 @@ class TantivyStore:
         ]
         if not words:
             return title
-        return Query.boolean_query([(Occur.Should, title), (Occur.Should, _all_of(*words))])
+        return Query.boolean_query([(Occur.Should, title), (Occur.Should, reduce(_all_of, words))])
 
     def _together(self, field: str, tokens: Sequence[str]) -> Query:
         """One word or phrase. At its edges a lone character of a run is part of a pair in
@@ -365,6 +400,28 @@ class TantivyStore:
         if highest is not None and highest < 0:
             return Query.empty_query()
         return Query.range_query(self._schema, "sort_key", FieldType.Unsigned, lowest, highest)
+
+
+def _in_use(home: Path) -> str:
+    try:
+        return (home / IN_USE).read_text()
+    except FileNotFoundError:
+        return LAYOUT
+
+
+def _use(home: Path, name: str) -> None:
+    """On disk when it returns."""
+    new = home / f"{IN_USE}.new"
+    with new.open("w") as file:
+        file.write(name)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(home / IN_USE)
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 async def _run(executor: ThreadPoolExecutor, work: Callable[..., T], *args: object) -> T:
@@ -392,7 +449,9 @@ def _schema() -> Schema:
         builder.add_text_field(name, tokenizer_name="news", index_option="position")
     builder.add_unsigned_field("version", fast=True)
     builder.add_unsigned_field("sort_key", indexed=True, fast=True)
-    builder.add_bytes_field("source", stored=True)
+    builder.add_unsigned_field("commit", indexed=True, fast=True)
+    for name in ("source", "reached"):
+        builder.add_bytes_field(name, stored=True)
     return builder.build()
 
 
@@ -432,6 +491,24 @@ def _time_key(at: datetime) -> int:
     return min(max(ms, 0), MAX_TIME) << TIE_BITS
 
 
+def _ranked(searcher: Searcher, wanted: Query, until: int) -> tuple[list[tuple[float, Any]], int]:
+    """The best `until` or more, of equal ones the newest first, and how many match.
+
+    The engine puts equal ones in the order in which it happens to hold them, and which of
+    them it leaves out: so all that equal the last are asked for.
+    """
+    asked = until
+    while True:
+        asked = 2 * asked
+        result = searcher.search(wanted, asked)
+        hits = result.hits
+        if len(hits) < asked or hits[until - 1][0] > hits[-1][0]:
+            break
+    keys = searcher.fast_field_values("sort_key", [address for _, address in hits])
+    ranked = sorted(zip(hits, keys, strict=True), key=lambda one: (one[0][0], one[1]), reverse=True)
+    return [(float(score), address) for (score, address), _ in ranked], _count(result)
+
+
 def _term(schema: Schema, field: str, value: str) -> Query:
     return Query.term_query(schema, field, value, "basic")
 
@@ -440,9 +517,9 @@ def _all_of(*musts: Query) -> Query:
     return Query.boolean_query([(Occur.Must, must) for must in musts])
 
 
-def _source(document: Document) -> bytes:
-    stored = document.get_first("source")
-    assert isinstance(stored, bytes)  # noqa: S101 - every article and checkpoint has it
+def _stored(document: Document, field: str) -> bytes:
+    stored = document.get_first(field)
+    assert isinstance(stored, bytes)  # noqa: S101 - it was asked for one that has it
     return stored
 
 
@@ -452,4 +529,4 @@ def _count(result: SearchResult) -> int:
 
 
 def _article(searcher: Searcher, address: Any) -> Article:
-    return Article.model_validate_json(_source(searcher.doc(address)))
+    return Article.model_validate_json(_stored(searcher.doc(address), "source"))

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.typing import EncodableT, FieldT
 
 from shared.events import Article, ArticlePublished, ArticleRetracted, Contract, Event
 from shared.streams.clients import writer
@@ -28,11 +29,16 @@ def an_article(id_: str, version: int = 1, **said: Any) -> Article:
     return Article(**{**fixed, **usual, **said})
 
 
-async def publish(redis: Redis, stream: str, data: Contract, subject: str = "-") -> str:
-    """The entry's id."""
+def fields_of(data: Contract, subject: str = "-") -> dict[FieldT, EncodableT]:
+    """Of an entry."""
     event = Event(id="e", source="/test", subject=subject, time=NOON, data=data)
     fields = event.fields()
-    entry = await redis.xadd(stream, dict(zip(fields[::2], fields[1::2], strict=True)))
+    return dict(zip(fields[::2], fields[1::2], strict=True))
+
+
+async def publish(redis: Redis, stream: str, data: Contract, subject: str = "-") -> str:
+    """The entry's id."""
+    entry = await redis.xadd(stream, fields_of(data, subject))
     assert isinstance(entry, bytes)
     return entry.decode()
 

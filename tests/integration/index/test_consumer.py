@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -10,6 +11,7 @@ from redis.asyncio import Redis
 
 from services.index.consumer import Articles
 from services.index.lists import Lists
+from services.index.rebuild import rebuild
 from services.index.store import Upsert
 from services.index.stores.tantivy_store import TantivyStore
 from shared.events import (
@@ -22,9 +24,13 @@ from shared.events import (
     RailEntry,
 )
 from shared.streams.append import Appender
+from shared.streams.archive import Archive, Damaged
 from shared.streams.consume import Delivered
 from shared.streams.entries import FIRST, read_after
 from shared.streams.groups import create_groups
+from shared.streams.keys import dead
+from shared.streams.replay import Log
+from shared.web.rebuild import Progress
 from tests.integration.index.conftest import NOON, an_article, publish
 
 STREAM = "news.articles"
@@ -44,7 +50,7 @@ async def articles(redis: Redis, store: TantivyStore) -> AsyncIterator[Articles]
     indexed = Appender(redis, "news.indexed")
     async with asyncio.TaskGroup() as group:
         sending = group.create_task(indexed.run())
-        yield Articles(redis, STREAM, store, indexed)
+        yield Articles(redis, STREAM, store, indexed, Log(redis), asyncio.Lock())
         sending.cancel()
 
 
@@ -116,6 +122,75 @@ async def test_what_the_group_has_yet_to_give_is_left_to_it(
     await publish(redis, STREAM, published("a"))
     await articles.catch_up()
     assert await store.versions(["a"]) == {}
+
+
+async def test_what_was_trimmed_is_filled_from_the_archive(
+    articles: Articles, store: TantivyStore, redis: Redis, tmp_path: Path
+) -> None:
+    for id_ in ("a", "b"):
+        await publish(redis, STREAM, published(id_))
+    await redis.xadd(STREAM, {"who": "knows"})
+    archive = Archive(str(tmp_path / "archive"))
+    entries = await read_after(redis, STREAM, FIRST, count=100, block_ms=None)
+    await archive.add(STREAM, FIRST, entries)
+    await redis.xtrim(STREAM, maxlen=0, approximate=False)
+    await publish(redis, STREAM, published("b", 2))
+    await publish(redis, STREAM, published("c"))
+    await redis.xreadgroup("index", "index", {STREAM: ">"}, count=100)
+    filled = replace(articles, log=Log(redis, archive))
+    await filled.catch_up()
+    assert await store.versions("abc") == {"a": 1, "b": 2, "c": 1}
+    assert await announced(redis) == []
+
+
+async def test_a_damaged_archive_is_named_and_the_store_stays_as_it_is(
+    articles: Articles, store: TantivyStore, redis: Redis, tmp_path: Path
+) -> None:
+    archive = Archive(str(tmp_path / "archive"))
+    last = await publish(redis, STREAM, published("a"))
+    await archive.add(STREAM, FIRST, await read_after(redis, STREAM, FIRST, count=1, block_ms=None))
+    (segment,) = (tmp_path / "archive").rglob("*.zst")
+    segment.write_bytes(segment.read_bytes()[:-9])
+    await redis.xtrim(STREAM, maxlen=0, approximate=False)
+    await redis.xgroup_setid(STREAM, "index", last)
+    await store.apply([Upsert(an_article("held"))])
+    broken = replace(articles, log=Log(redis, archive))
+    with pytest.raises(Damaged, match=segment.name):
+        await rebuild(store, [broken], broken.switching, Progress())
+    assert await store.versions(["a", "held"]) == {"held": 1}
+
+
+async def test_what_the_group_gave_up_stays_out_until_it_is_redriven(
+    articles: Articles, store: TantivyStore, redis: Redis
+) -> None:
+    given_up = await publish(redis, STREAM, published("a"))
+    await publish(redis, STREAM, published("b"))
+    await redis.xreadgroup("index", "index", {STREAM: ">"})
+    letters = dead(STREAM, "index")
+    await redis.xadd(
+        letters, {"dead-entry": given_up, "dead-reason": "failed", "dead-attempts": "5"}
+    )
+    await rebuild(store, [articles], articles.switching, Progress())
+    assert await store.versions("ab") == {"b": 1}
+    await redis.delete(letters)
+    await rebuild(store, [articles], articles.switching, Progress())
+    assert await store.versions("ab") == {"a": 1, "b": 1}
+
+
+async def test_a_rebuild_goes_on_from_where_the_group_is(
+    articles: Articles, store: TantivyStore, redis: Redis
+) -> None:
+    for version in range(1, 5):
+        last = await publish(redis, STREAM, published("a", version))
+    await redis.xreadgroup("index", "index", {STREAM: ">"}, count=100)
+    await articles.apply([delivered(last, published("a", 4))])
+    before = await announced(redis)
+    progress = Progress()
+    await rebuild(store, [articles], articles.switching, progress)
+    assert progress.entries == 4
+    assert await store.checkpoint() == {STREAM: last}
+    await articles.apply([delivered(last, published("a", 4))])
+    assert await announced(redis) == before == [("a", 4)]
 
 
 def a_list(version: int, title: str, section: str | None = None) -> RailChanged:
