@@ -205,17 +205,17 @@ class Consumer:
                     await self._hold([delivered.entry_id for delivered in batch])
                 await self._apply(batch)
                 await self._redis.xack(self.stream_key, self.group, *(d.entry_id for d in batch))
-            except (Unavailable, RedisError) as error:
-                if isinstance(error, RedisError) and not is_outage(error):
+            except Exception as error:
+                if isinstance(error, RedisError) and is_lost_group(error):
                     raise
+                if not _is_nobodys_fault(error):
+                    self._log.exception("batch.failed", entries=len(batch), first=batch[0].entry_id)
+                    if len(batch) == 1:
+                        self._failed(batch[0].entry_id)
+                    return False
                 self._log.warning("batch.waits", entries=len(batch), error=str(error)[:200])
                 await asyncio.sleep(wait_s)
                 wait_s = min(2 * wait_s, MOST_WAIT_S)
-            except Exception:  # noqa: BLE001 - the outermost loop: whatever it is, the rest goes on
-                self._log.exception("batch.failed", entries=len(batch), first=batch[0].entry_id)
-                if len(batch) == 1:
-                    self._failed(batch[0].entry_id)
-                return False
             else:
                 if self._breaker.succeeded(len(batch)):
                     self._breaker_gauge.set(0)
@@ -288,7 +288,7 @@ class Consumer:
         except TimeoutError:
             raise Unavailable("the group is busy or waits for its store; try again") from None
         except Exception as error:
-            if isinstance(error, RedisError) and is_outage(error):
+            if _is_nobodys_fault(error):
                 raise Unavailable("Redis does not answer; try again") from error
             self._log.warning("redrive.failed", letter=letter_id, exc_info=error)
             raise Conflict(f"it failed again: {type(error).__name__}: {error!s:.200}") from error
@@ -389,6 +389,11 @@ class Consumer:
             metrics.DEAD.labels(self.stream_key, self.group).inc()
             self._log.error("entry.dead", entry=entry_id, reason=reason, attempts=attempts)
         return bool(given_up)
+
+
+def _is_nobodys_fault(error: Exception) -> bool:
+    """Something is away: the entry was not even looked at."""
+    return isinstance(error, Unavailable) or (isinstance(error, RedisError) and is_outage(error))
 
 
 async def _keep_entries(

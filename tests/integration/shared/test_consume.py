@@ -12,6 +12,7 @@ from prometheus_client import generate_latest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from shared import metrics
 from shared.errors import Conflict, NotFound, Unavailable
@@ -369,12 +370,13 @@ class Bug:
     """In a handler, until it is mended."""
 
     bites: Callable[[str], bool] = lambda _: True
+    error: Exception = field(default_factory=lambda: ValueError("a bug"))
     tried: list[str] = field(default_factory=list)
 
     def __call__(self, subject: str) -> None:
         self.tried.append(subject)
         if self.bites(subject):
-            raise ValueError("a bug")
+            raise self.error
 
     def mend(self) -> None:
         self.bites = lambda _: False
@@ -389,11 +391,14 @@ async def is_stopped(consumer: Consumer) -> bool:
 
 
 @pytest.mark.logs_errors("batch.failed", "breaker.opened")
-@pytest.mark.parametrize("max_records", [1, 1_000])
+@pytest.mark.parametrize(
+    ("max_records", "error"),
+    [(1, ValueError("a bug")), (1_000, ValueError("a bug")), (1_000, ResponseError("WRONGTYPE"))],
+)
 async def test_a_bug_stops_the_group_after_twenty_and_mended_it_goes_on_and_nothing_is_dead(
-    group: Group, max_records: int
+    group: Group, max_records: int, error: Exception
 ) -> None:
-    bug = Bug()
+    bug = Bug(error=error)
     effects = Effects(before=bug)
     subjects = [f"{n:02}" for n in range(60)]
     consumer = group.consumer(effects.apply, max_records=max_records)
@@ -455,14 +460,18 @@ async def is_held(group: Group) -> bool:
 
 
 @pytest.mark.logs_errors("batch.failed", "breaker.opened")
-async def test_it_stops_when_told_although_the_breaker_is_open(group: Group) -> None:
-    consumer = group.consumer(Effects(before=Bug()).apply, probe_s=1_000)
+async def test_while_it_waits_for_the_next_try_nothing_is_tried_and_it_stops_when_told(
+    group: Group,
+) -> None:
+    bug = Bug()
+    consumer = group.consumer(Effects(before=bug).apply, probe_s=1_000)
     await group.post(*map(str, range(50)))
-    async with asyncio.timeout(10):
+    # FastStream would wait 5 s for a batch that does not end.
+    async with asyncio.timeout(4):
         async with running(consumer.run):
             await until(lambda: is_stopped(consumer))
-            async with asyncio.timeout(2):
-                await until(lambda: is_held(group))
+            await until(lambda: is_held(group))
+    assert set(bug.tried) == {*map(str, range(20))}
     assert await group.dead() == []
 
 
