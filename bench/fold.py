@@ -35,6 +35,7 @@ from shared.events import ARTICLES, VIEWS, Event, ViewsRecorded
 from shared.streams.clients import reader, writer
 from shared.streams.groups import create_groups
 from shared.streams.keys import belonging
+from shared.streams.replay import Log
 from tests.redis_server import RedisServer
 
 VIEWS_AN_ENTRY: Final = 500
@@ -122,10 +123,12 @@ async def _ours(redis: Redis, reading: Redis, entries: int) -> float:
     """To the commit of the last entry, after a warm-up of a fifth of them."""
     state = [keys.OFFSET, keys.TOTALS, keys.TOPS, keys.CHANGED, keys.SNAPSHOT]
     await redis.delete(*(belonging(VIEWS.name, suffix) for suffix in state))
+    await redis.xgroup_destroy(VIEWS.name, keys.GROUP)
     await create_groups(redis)
     committed = asyncio.Event()
-    articles = Articles(redis, ARTICLES.name)
-    worker = Worker(redis, reading, VIEWS.name, articles, committed=committed, min_readers=2)
+    history = Log(reading)
+    articles = Articles(redis, history, ARTICLES.name)
+    worker = Worker(redis, history, VIEWS.name, articles, committed=committed, min_readers=2)
 
     async def reached(least: int) -> tuple[int, float]:
         while worker.entries < least:

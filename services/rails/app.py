@@ -3,20 +3,24 @@
 import asyncio
 
 from services.rails.consumer import Articles
+from services.rails.keys import GROUP
 from services.rails.merger import Merger
 from services.rails.routes.rails import RailRoutes
 from services.rails.routes.views import ViewRoutes
 from services.rails.settings import RailsSettings
-from services.rails.worker import GROUP, Worker
+from services.rails.worker import Worker
 from shared.events import ARTICLES, RAILS, VIEWS
 from shared.process import serve
 from shared.streams.append import Appender
+from shared.streams.archive import Archive
 from shared.streams.clients import reader, writer
 from shared.streams.consume import Consumer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
+from shared.streams.replay import Log
 from shared.web.auth import Authority
 from shared.web.dead import DeadRoutes, Place, Redrive
+from shared.web.rebuild import Progress, Rebuild
 from shared.web.service import create_app
 
 
@@ -27,7 +31,8 @@ async def main(settings: RailsSettings) -> None:
         await create_groups(redis, partitions)
         committed = asyncio.Event()
         article_keys, view_keys = keys(ARTICLES, partitions), keys(VIEWS, partitions)
-        articles = [Articles(redis, key) for key in article_keys]
+        history = Log(reading, Archive.of(settings.archive))
+        articles = [Articles(redis, history, key) for key in article_keys]
         consumers = [
             Consumer(settings.redis_url, redis, key, GROUP, of.apply, name=GROUP, sole=True)
             for key, of in zip(article_keys, articles, strict=True)
@@ -35,7 +40,7 @@ async def main(settings: RailsSettings) -> None:
         workers = [
             Worker(
                 redis,
-                reading,
+                history,
                 key,
                 of,
                 committed=committed,
@@ -46,6 +51,12 @@ async def main(settings: RailsSettings) -> None:
         lists = Appender(redis, RAILS.name)
         merger = Merger(redis, lists, view_keys, committed=committed)
         authority = Authority(redis, public_read=settings.public_read)
+
+        async def rebuild(progress: Progress) -> None:
+            for worker in workers:
+                await worker.rebuild(progress)
+
+        rebuilding = Rebuild(authority, rebuild)
         groups: dict[Place, Redrive | None] = {
             **{(each.stream_key, GROUP): each.redrive for each in consumers},
             **{(worker.stream_key, GROUP): None for worker in workers},
@@ -55,6 +66,7 @@ async def main(settings: RailsSettings) -> None:
             settings,
             RailRoutes(authority, redis).router(),
             ViewRoutes(authority, redis, view_keys).router(),
+            rebuilding.router(),
             DeadRoutes(authority, redis, groups).router(),
             checks={
                 "redis": redis.ping,
@@ -63,4 +75,4 @@ async def main(settings: RailsSettings) -> None:
             },
         )
         loops = [*(worker.run for worker in workers), *(each.run for each in consumers)]
-        await serve(app, settings, [*loops, lists.run, merger.run])
+        await serve(app, settings, [*loops, lists.run, merger.run, rebuilding.run])

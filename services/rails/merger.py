@@ -98,6 +98,9 @@ class Merger:
             names.update(found)
             seen[stream_key], ranked_ms = state
             ranked.append(ranked_ms)
+        if not all(ranked):
+            # A partition that has yet to rank would look like one without articles.
+            return
         self._again.clear()
         waiting = sorted(names)
         for start in range(0, len(waiting), AT_ONCE):

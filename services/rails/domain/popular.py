@@ -87,6 +87,8 @@ class Popular:
     """The lists of one partition, kept up with its counts and its catalogue."""
 
     def __init__(self, counts: Counts, catalogue: Catalogue, *, min_readers: int) -> None:
+        # Whoever ranked them before has looked at these.
+        counts.slots.touched.update(range(len(counts.slots.ids)))
         self._counts = counts
         self._catalogue = catalogue
         self._min_readers = min_readers
