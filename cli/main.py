@@ -6,6 +6,7 @@ from cli import archive, dead, keys
 from cli.erase import erase
 from cli.lag import lag
 from cli.post import post
+from cli.rebuild import rebuild
 from cli.up import up
 from cli.watch import watch
 
@@ -19,6 +20,7 @@ app.command()(up)
 app.command()(post)
 app.command()(watch)
 app.command()(lag)
+app.command()(rebuild)
 app.add_typer(dead.app, name="dead", help="Dead letters: what groups gave up, and why.")
 app.add_typer(keys.app, name="keys", help="Keys: who may do what, for which feeds.")
 app.add_typer(archive.app, name="archive", help="What was trimmed from the streams.")
