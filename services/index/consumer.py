@@ -1,7 +1,7 @@
 """Articles from the log into the store, and a word on `news.indexed` about each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,7 +34,8 @@ class Articles:
     stream_key: str
     store: SearchStore
     indexed: Appender
-    log: Log
+    log: Callable[[], Log]
+    """A new one each time: what one remembers of a place is of when it first read there."""
     switching: asyncio.Lock
     """Held while a batch is applied, and by who puts another store in the place of this."""
 
@@ -79,7 +80,7 @@ class Articles:
         """Without what the group gave up: that stays out until it is redriven."""
         until = await self._delivered()
         given_up = await self._given_up()
-        async for found in self.log.until(self.stream_key, after, until, count=CHUNK):
+        async for found in self.log().until(self.stream_key, after, until, count=CHUNK):
             for start in range(0, len(found), CHUNK):
                 entries = found[start : start + CHUNK]
                 yield entries, await asyncio.to_thread(_ops, entries, given_up)
