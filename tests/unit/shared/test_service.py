@@ -103,7 +103,7 @@ async def test_each_of_our_errors_is_a_problem_document(
         "detail": "version: 0 is too low; send 1 or more",
         "instance": f"/ours/{name}",
     }
-    assert ("retry-after" in answer.headers) == (error is Unavailable)
+    assert ("retry-after" in answer.headers) == issubclass(error, Unavailable)
     assert ("www-authenticate" in answer.headers) == (error.status == 401)
 
 
