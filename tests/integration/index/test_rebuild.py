@@ -143,10 +143,11 @@ async def test_it_answers_as_before_and_all_the_while_and_announces_nothing(
     assert await redis_log.xlen(INDEXED) == announced
 
 
-async def test_a_rebuild_that_is_killed_leaves_the_old_answers_and_no_folder(
-    stack: Stack, index: httpx.AsyncClient, redis_log: Redis
+@pytest.mark.parametrize(("how", "seed"), [("killed", 3), ("stopped", 5)])
+async def test_a_rebuild_that_is_cut_short_leaves_the_old_answers_and_no_folder(
+    stack: Stack, index: httpx.AsyncClient, redis_log: Redis, how: str, seed: int
 ) -> None:
-    last = await post(redis_log, [ArticlePublished(article=each) for each in articles(1200, 3)])
+    last = await post(redis_log, [ArticlePublished(article=each) for each in articles(1200, seed)])
     await until_applied(redis_log, last)
     before = await answers(index)
     assert (await index.post("/v1/rebuild")).status_code == 202
@@ -155,7 +156,10 @@ async def test_a_rebuild_that_is_killed_leaves_the_old_answers_and_no_folder(
         return bool((await progress_of(index))["entries"] > 0)
 
     await until(has_begun)
-    stack.kill("index")
+    if how == "killed":
+        stack.kill("index")
+    else:
+        assert stack.stop("index") == 0
     assert len(folders(stack)) == 2
     stack.start("index")
     assert len(folders(stack)) == 1
