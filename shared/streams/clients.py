@@ -58,15 +58,17 @@ class _Mended(AbstractConnection):
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
     ) -> None:
-        """Python 3.11's `asyncio.wait_for`, with which redis-py sends, loses a cancellation
-        that comes as it ends: the loop that was cancelled would run on for ever."""
-        task = asyncio.current_task()
-        before = task.cancelling() if task else 0
-        await super().send_packed_command(command, check_health)
-        if task and task.cancelling() > before:
-            # The command has gone out, and nobody will read its answer.
-            await self.disconnect(nowait=True)
-            raise asyncio.CancelledError
+        """Without Python 3.11's `asyncio.wait_for`, with which redis-py sends when there is
+        a time-out: it loses a cancellation that comes as it ends, and the loop that was
+        cancelled runs on for ever."""
+        timeout_s, self.socket_timeout = self.socket_timeout, None
+        try:
+            async with asyncio.timeout(timeout_s):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise RedisTimeoutError("Timeout writing to socket") from None
+        finally:
+            self.socket_timeout = timeout_s
 
 
 def is_outage(error: RedisError) -> bool:

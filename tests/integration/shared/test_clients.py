@@ -35,6 +35,24 @@ async def test_a_loop_that_is_cancelled_ends_whatever_it_waits_for(
     assert await redis.echo("in step") == b"in step"
 
 
+async def test_a_loop_that_is_cancelled_while_it_runs_ends_too(redis: Redis) -> None:
+    """As Ctrl-C does it, between two waits: the cancellation comes with the next one."""
+    pings = 0
+
+    async def loop() -> None:
+        nonlocal pings
+        task = asyncio.current_task()
+        assert task
+        while pings < 1_000:
+            pings += 1
+            task.cancel()
+            await redis.ping()
+
+    with pytest.raises(asyncio.CancelledError):
+        await loop()
+    assert pings == 1
+
+
 async def test_what_is_said_in_cleaning_up_after_a_cancellation_is_sent(redis: Redis) -> None:
     async def loop() -> None:
         try:
