@@ -22,6 +22,7 @@ from shared.streams.consume import Apply, Consumer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
 from shared.streams.replay import Log
+from shared.streams.trim import janitors
 from shared.web.auth import Authority
 from shared.web.dead import DeadRoutes
 from shared.web.rebuild import Rebuild
@@ -85,4 +86,10 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
             },
             errors=pages.errors(),
         )
-        await serve(app, settings, [indexed.run, rebuilding.run, *(one.run for one in consumers)])
+        loops = [
+            indexed.run,
+            rebuilding.run,
+            *(one.run for one in consumers),
+            *janitors(redis, settings, INDEXED),
+        ]
+        await serve(app, settings, loops)

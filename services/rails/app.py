@@ -18,6 +18,7 @@ from shared.streams.consume import Consumer
 from shared.streams.groups import create_groups
 from shared.streams.keys import keys, settle_partitions
 from shared.streams.replay import Log
+from shared.streams.trim import janitors
 from shared.web.auth import Authority
 from shared.web.dead import DeadRoutes, Place, Redrive
 from shared.web.rebuild import Progress, Rebuild
@@ -74,5 +75,12 @@ async def main(settings: RailsSettings) -> None:
                 **{each.stream_key: each.check for each in consumers},
             },
         )
-        loops = [*(worker.run for worker in workers), *(each.run for each in consumers)]
-        await serve(app, settings, [*loops, lists.run, merger.run, rebuilding.run])
+        loops = [
+            *(worker.run for worker in workers),
+            *(each.run for each in consumers),
+            lists.run,
+            merger.run,
+            rebuilding.run,
+            *janitors(redis, settings, RAILS),
+        ]
+        await serve(app, settings, loops)
