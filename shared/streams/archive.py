@@ -120,14 +120,20 @@ class Archive:
         return (await self.content(segments[-1])).last if segments else FIRST
 
     async def after(self, stream_key: str, entry_id: str) -> AsyncIterator[Sequence[Entry]]:
-        """The archived entries after `entry_id`, a segment at a time. Raises Damaged."""
+        """The archived entries after `entry_id`, a segment at a time. Raises Damaged, also
+        where a segment is missing."""
         segments = await self.segments(stream_key)
+        end = entry_id
         for segment, following in zip_longest(segments, segments[1:]):
-            if following is None or place(following.after) > place(entry_id):
-                entries = (await self.content(segment)).entries
-                rest = [entry for entry in entries if place(entry.id) > place(entry_id)]
-                if rest:
-                    yield rest
+            if following and place(following.after) <= place(entry_id):
+                continue
+            if place(segment.after) > place(end):
+                raise missing(segment, end)
+            content = await self.content(segment)
+            rest = [entry for entry in content.entries if place(entry.id) > place(entry_id)]
+            if rest:
+                yield rest
+            end = content.last
 
     async def checked(self, stream_key: str, since_ms: int = 0) -> AsyncIterator[Content | Damaged]:
         """What each segment with entries of `since_ms` or later holds, and between them what
@@ -144,8 +150,8 @@ class Archive:
                 yield damage
                 end = None
                 continue
-            if end not in {None, segment.after}:
-                yield Damaged(f"{segment.name}: missing is what came after {end}")
+            if end and segment.after != end:
+                yield missing(segment, end)
             yield content
             end = content.last
 
@@ -168,6 +174,10 @@ class Archive:
                 await obstore.put_async(
                     self._store, name, packed, mode="create" if anew else "overwrite"
                 )
+
+
+def missing(segment: Segment, end: str) -> Damaged:
+    return Damaged(f"{segment.name}: missing is what came after {end}")
 
 
 @contextmanager

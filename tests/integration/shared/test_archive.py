@@ -137,6 +137,18 @@ async def test_an_altered_or_cut_segment_is_damaged_and_the_rest_is_read(tmp_pat
     assert (await archive.content(segments[2])).entries == added[4:]
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+async def test_no_reader_passes_by_a_missing_segment(tmp_path: Path, lost: int) -> None:
+    archive = Archive(str(tmp_path))
+    added = await filled(archive)
+    segments = await archive.segments(STREAM)
+    (tmp_path / segments[lost].name).unlink()
+    with pytest.raises(Damaged, match="missing"):
+        await archived(archive)
+    rest = [e async for part in archive.after(STREAM, segments[lost + 1].after) for e in part]
+    assert rest == added[2 * (lost + 1) :]
+
+
 async def test_what_a_killed_process_left_half_written_is_passed_by_and_swept(
     tmp_path: Path,
 ) -> None:
