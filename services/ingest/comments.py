@@ -35,14 +35,15 @@ class Comments:
     async def post(
         self, article: str, comment: PostedComment, repeatable: Repeatable, now: datetime
     ) -> Commented:
-        """Raises NotFound or Gone where there is no such article to comment on."""
+        """Raises NotFound or Gone where there is no such article to comment on. A repeat of
+        what was posted before a retraction is answered as it was: it did count."""
         record = await self._records.article(article)
         if record is None or (record.version == 0 and not record.retracted):
             raise NotFound(f"article: there is no article {article[:64]!r}")
-        if record.retracted:
-            raise Gone("article: it was retracted and takes no comments")
         # The article's id in front: whoever has the comment's knows its partition.
         id_ = f"{article}-{repeatable.key[:16]}"
+        if record.retracted and await self._records.comment(id_, article) is None:
+            raise Gone("article: it was retracted and takes no comments")
         data = CommentPosted(
             id=id_, article=article, name=comment.name, text=comment.text, posted_at=now
         )
@@ -53,6 +54,8 @@ class Comments:
                     entry(_event(id_, 1, article, now, data)),
                 ],
                 repeatable.seen(id_),
+                # Nor after the time for which repeats are remembered.
+                expect=[(id_, "")],
             )
         )
         if isinstance(outcome, Repeated):

@@ -139,6 +139,16 @@ async def test_a_comment_is_told_once_though_it_is_sent_twice(door: Door) -> Non
     assert event["data"]["text"] == "Well written."
 
 
+async def test_a_comment_is_answered_as_it_was_though_its_article_was_retracted_since(
+    door: Door,
+) -> None:
+    id_ = await an_article(door)
+    first = await comment(door, id_, "Well written.")
+    await door.client.delete(f"/v1/articles/{id_}")
+    assert (await comment(door, id_, "Well written.")).json() == first.json()
+    assert len(await door.events("news.comments", id_)) == 1
+
+
 async def test_a_comment_counts_as_a_reader_counts(door: Door) -> None:
     """A family is one character though it is seven code points."""
     id_ = await an_article(door)
