@@ -5,7 +5,7 @@ PYTHON ?= python3
 UV := .tools/bin/uv
 RUN := $(UV) run --frozen
 
-.PHONY: setup run test compose-test check bench format
+.PHONY: setup run test faults faults-mutants compose-test check bench format
 
 setup: .venv/.ready
 
@@ -31,6 +31,15 @@ run: setup
 
 test: setup
 	$(RUN) pytest $(ARGS)
+
+# All of newsrail under kills, hangs, cut connections, a full Redis and power losses; then all
+# that it answers beside what it was sent. ARGS="--minutes 60 --seed 7 --table FILE".
+faults: setup
+	$(RUN) python -m tests.faults $(ARGS)
+
+# Each guard taken out in turn must turn it red.
+faults-mutants: setup
+	$(RUN) python -m tests.faults --mutants --minutes 1 $(ARGS)
 
 # Needs a Docker engine with Compose; builds the image and starts all of it, beside what runs.
 compose-test: setup
