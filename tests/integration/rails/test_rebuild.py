@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from services.rails.consumer import Articles
-from services.rails.domain.candidates import Candidate, to_json
+from services.rails.domain.candidates import Candidate, from_json, to_json
 from services.rails.domain.counts import Counts
 from services.rails.merger import Merger
 from services.rails.snapshots import packed, unpacked
@@ -36,7 +36,7 @@ from shared.events import (
 from shared.streams.append import Appender
 from shared.streams.archive import Archive, Damaged
 from shared.streams.clients import reader, writer
-from shared.streams.consume import Consumer
+from shared.streams.consume import Consumer, Delivered
 from shared.streams.entries import FIRST, place, read_range
 from shared.streams.groups import create_groups
 from shared.streams.replay import Log
@@ -78,9 +78,9 @@ class System:
         """As each process has one of its own."""
         return Log(self.reading, self.archive)
 
-    def worker(self, redis: Redis | None = None) -> Worker:
+    def worker(self, redis: Redis | None = None, of: Articles | None = None) -> Worker:
         redis = redis or self.redis
-        of = Articles(redis, self.log, ARTICLES)
+        of = of or Articles(redis, self.log, ARTICLES)
         return Worker(
             redis, self.log, VIEWS, of,
             committed=asyncio.Event(), min_readers=2, clock=lambda: from_ms(self.now_ms),
@@ -138,6 +138,10 @@ class System:
 
     async def tops(self) -> object:
         return await self.redis.hgetall(OF_VIEWS + "tops")
+
+    async def listed(self, name: str) -> list[str]:
+        text = cast("bytes | None", await self.redis.hget(OF_VIEWS + "tops", name))
+        return [row.id for row in from_json(text or b"[]")]
 
     async def letters(self) -> list[bytes]:
         """The ids of the entries that are dead."""
@@ -467,28 +471,78 @@ async def test_a_damaged_segment_is_named_and_the_old_state_stays(
     await system.is_as_the_oracle_says(SOME)
 
 
-async def test_an_article_that_comes_while_the_catalogue_is_rebuilt_stays_in_it(
-    system: System, redis_url: SecretStr
+async def comes(system: System, of: Articles, id_: str) -> None:
+    """An article: it is given to the group and applied."""
+    about = published(id_, {**KNOWN["a"], "story": id_})
+    await system.add(ARTICLES, about)
+    await system.redis.xreadgroup("rails", "rails", {ARTICLES: ">"}, count=1)
+    await of.apply([Delivered("0-0", Event("e", "/test", id_, now(), about))])
+
+
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    *,
+    before: Callable[[], Awaitable[None]] | None = None,
+    after: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """Something happens right before, or right after, the first call of `owner.name`."""
+    call: Any = getattr(owner, name)
+    called: list[str] = []
+
+    async def calling(**given: Any) -> Any:
+        called.append(name)
+        if before and len(called) == 1:
+            await before()
+        answer = await call(**given)
+        if after and len(called) == 1:
+            await after()
+        return answer
+
+    monkeypatch.setattr(owner, name, calling)
+
+
+async def test_an_article_that_comes_before_the_catalogues_are_switched_is_in_the_new_one(
+    system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     of = Articles(system.redis, system.log, ARTICLES)
     await of.known()
-    ids = [f"a{number}" for number in range(300)]
-    said = KNOWN["a"]
+    await comes(system, of, "a")
+    meanwhile(monkeypatch, of, "_switch_script", before=lambda: comes(system, of, "b"))
+    await of.rebuild(Progress())
+    assert {each.id for each in await of.known()} == {"a", "b"}
 
-    async def rebuild() -> None:
-        while True:
-            await of.rebuild(Progress())
 
-    async with asyncio.TaskGroup() as group:
-        rebuilding = group.create_task(rebuild())
-        applying = group.create_task(system.apply_articles(of, redis_url))
-        for id_ in ids:
-            await system.add(ARTICLES, published(id_, said))
-        await applying
-        await system.apply_articles(of, redis_url)
-        rebuilding.cancel()
-    stored = cast("dict[bytes, bytes]", await system.redis.hgetall(CATALOGUE))
-    assert {id_.decode() for id_ in stored} == {*ids}
+async def test_an_article_that_comes_after_the_new_catalogue_was_loaded_is_listed(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = Articles(system.redis, system.log, ARTICLES)
+    async with system.live(worker := system.worker(of=of)):
+
+        async def comes_and_is_listed() -> None:
+            await comes(system, of, "b")
+            await worker._commit()
+
+        await comes(system, of, "a")
+        meanwhile(monkeypatch, of, "known", after=comes_and_is_listed)
+        await worker._rebuild_catalogue(Progress())
+        await worker._commit()
+        assert await system.listed("latest") == ["a", "b"]
+
+
+async def test_a_new_catalogue_empties_no_list_for_a_moment(system: System) -> None:
+    of = Articles(system.redis, system.log, ARTICLES)
+    for at_ms, said in SOME:
+        await system.add(VIEWS, ViewsRecorded(**said), f"{at_ms}-1")
+    async with system.live(worker := system.worker(of=of)):
+        await comes(system, of, "a")
+        await worker._commit()
+        tops = await system.tops()
+        assert await system.listed("popular") == ["a"]
+        await worker._rebuild_catalogue(Progress())
+        await worker._commit()
+        assert await system.tops() == tops
 
 
 @pytest.mark.logs_errors("entry.dead")
