@@ -21,8 +21,8 @@ class Log:
 
     redis: Redis
     archive: Archive | None = None
-    _whole: dict[str, tuple[str, float]] = field(default_factory=dict)
-    """Of a stream, the entry after which nothing was archived, and when that was so."""
+    _ends: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Of a stream, the entry after which the log had nothing, and when that was so."""
 
     async def after(
         self, stream_key: str, entry_id: str, *, count: int, block_ms: int | None = None
@@ -38,7 +38,8 @@ class Log:
             assert self.archive  # noqa: S101 - asked there
             async for archived in self.archive.after(stream_key, entry_id):
                 return archived
-            self._whole[stream_key] = (entry_id, monotonic())
+            if not entries:
+                self._ends[stream_key] = (entry_id, monotonic())
         return entries
 
     async def until(
@@ -57,7 +58,7 @@ class Log:
         """Whether the stream has lost entries after this one, for all it shows."""
         if self.archive is None:
             return False
-        looked_at, when = self._whole.get(stream_key, ("", 0.0))
+        looked_at, when = self._ends.get(stream_key, ("", 0.0))
         if looked_at == entry_id and monotonic() - when < LOOK_AGAIN_S:
             return False
         oldest = await read_after(self.redis, stream_key, FIRST, count=1, block_ms=None)

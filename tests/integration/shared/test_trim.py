@@ -291,6 +291,16 @@ async def test_the_log_is_whole_for_a_reader_whatever_is_trimmed_meanwhile(place
     assert len(await place.archive.segments(STREAM)) > 3
 
 
+async def test_a_log_is_whole_also_when_it_is_read_again(place: Place) -> None:
+    """What was in Redis at the first reading may be in the archive at the next."""
+    added = await add(place.redis, range(100), every_s=60)
+    log = Log(place.redis, place.archive)
+    for minute in (60, 120, 180):
+        place.time.now = NOON + timedelta(minutes=minute)
+        await place.janitor().tend(STREAM)
+        assert await whole(log) == added
+
+
 async def test_the_log_until_an_entry_ends_with_it(place: Place) -> None:
     added = await add(place.redis, range(30), every_s=60)
     place.time.now = NOON + timedelta(minutes=95)
