@@ -26,11 +26,11 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-def ask(stack: Stack, name: str) -> httpx.Response:
+def ask(stack: Stack, name: str, other: object = None) -> httpx.Response:
     path, body = REQUESTS[name]
     headers = {"Authorization": f"Bearer {stack.token}", "User-Agent": BROWSER}
     began = time.monotonic()
-    answer = httpx.post(stack.url("ingest") + path, json=body, headers=headers, timeout=10)
+    answer = httpx.post(stack.url("ingest") + path, json=other or body, headers=headers, timeout=10)
     assert time.monotonic() - began < WITHIN_S
     return answer
 
@@ -65,3 +65,27 @@ def test_a_full_redis_is_503_and_nothing_half_done(fragile: Stack) -> None:
         assert client.hlen("{news.articles}:records") == 0
         client.config_set("maxmemory", "0")
     assert ask(fragile, "article").json()["results"][0]["outcome"] == "published"
+
+
+def test_before_redis_is_full_views_are_refused_first_and_articles_last(fragile: Stack) -> None:
+    ask(fragile, "article")
+    with sync_redis.Redis(port=fragile.redis.port) as client:
+        for part, refused in ((0.7, set()), (0.82, {"beacon"}), (0.95, {"beacon", "article"})):
+            used = client.info("memory")["used_memory"]
+            client.config_set("maxmemory", int(used / part))
+            deadline = time.monotonic() + 10
+            while {name for name in ("beacon", "article") if full(fragile, name)} != refused:
+                assert time.monotonic() < deadline, part
+        client.config_set("maxmemory", 0)
+
+
+def full(stack: Stack, name: str) -> bool:
+    """An article that is unchanged writes nothing, so each is a new one."""
+    new = {"title": f"Number {time.monotonic_ns()}"} if name == "article" else None
+    answer = ask(stack, name, new)
+    if answer.status_code == 202:
+        return False
+    assert answer.status_code == 503
+    assert answer.json()["type"] == "urn:newsrail:problem:backlog-full"
+    assert int(answer.headers["retry-after"]) > 0
+    return True
