@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from services.ingest.comments import Commented, Comments
-from services.ingest.domain import views
 from services.ingest.domain.comments import PostedComment
 from services.ingest.publish import Repeatable
 from services.ingest.routes.articles import idempotency_key
+from services.ingest.routes.visitors import visitor_of
 from services.ingest.salts import Salts
 from shared.clock import now
 from shared.errors import BadInput, Unprocessable
@@ -46,8 +46,7 @@ class CommentRoutes:
         comment, received = await _read(request)
         at = now()
         salt = await self.salts.of(at.date(), at.date())
-        address = request.client.host if request.client else ""
-        reader = views.visitor(salt, address, request.headers.get("user-agent", ""))
+        reader = visitor_of(request, salt)
         article = request.path_params["id"]
         repeatable = Repeatable.of(
             str(reader), request.scope["path"], idempotency_key(request), received

@@ -23,6 +23,7 @@ from services.ingest.domain.views import View
 from services.ingest.publish import Repeatable, url_hash
 from services.ingest.records import Records
 from services.ingest.routes.articles import idempotency_key
+from services.ingest.routes.visitors import visitor_of
 from services.ingest.salts import Salts
 from services.ingest.settings import IngestSettings
 from services.ingest.views import Beacons, record_columns
@@ -118,10 +119,8 @@ class ViewRoutes:
         referrer = await self._named(beacon.referrer) if beacon.referrer else None
         day = views.day_of(at_ms)
         salt = await self.salts.of(day, now().date())
-        address = request.client.host if request.client else ""
-        await self.beacons.record(
-            View(article, views.visitor(salt, address, agent), at_ms, referrer, int(beacon.engaged))
-        )
+        visitor = visitor_of(request, salt)
+        await self.beacons.record(View(article, visitor, at_ms, referrer, int(beacon.engaged)))
         # No page reads the answer to a beacon, and without a body it is one packet.
         return Response(status_code=202)
 
