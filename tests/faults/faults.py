@@ -14,6 +14,7 @@ from functools import partial
 from random import Random
 from typing import Any, Final, cast
 
+import httpx
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -26,6 +27,7 @@ from tests.faults.system import ALWAYS, INGESTS, LOOK_EVERY_S, System
 REST_S: Final = (2.0, 6.0)
 """Of ordinary life between two faults."""
 HANG_S: Final = (2.0, 8.0)
+STARTING_S: Final = (0.0, 2.0)
 FULL_S: Final = (2.0, 4.0)
 BELOW_BYTES: Final = 100_000
 WORKS_AGAIN_WITHIN_S: Final = 60.0
@@ -34,6 +36,7 @@ OFFSET: Final = "{news.views}:rails:offset"
 DECK: Final[Mapping[str, int]] = {
     **{f"kill {name}": 1 for name in (*ALWAYS, "redis")},
     "kill several": 2,
+    "kill twice": 1,
     "power loss": 2,
     **{f"hang {name}": 1 for name in ("ingest", "index", "rails", "redis")},
     "cut redis connections": 1,
@@ -41,6 +44,8 @@ DECK: Final[Mapping[str, int]] = {
     "second rails": 1,
     "second index": 1,
     "lose a group": 1,
+    "rebuild index": 1,
+    "rebuild rails": 1,
 }
 CONSUMED: Final = {
     name: [(stream.name, name) for stream, groups in OWN_GROUPS.items() if name in groups]
@@ -89,6 +94,7 @@ class Faults:
         kind, _, victim = card.partition(" ")
         makers: dict[str, Callable[[], Awaitable[str]]] = {
             "kill several": self._kill_several,
+            "kill twice": self._kill_twice,
             "power loss": self._power_loss,
             "cut redis connections": self._cut_redis_connections,
             "fill redis": self._fill_redis,
@@ -96,7 +102,12 @@ class Faults:
             "second index": self._second_index,
             "lose a group": self._lose_a_group,
         }
-        return makers.get(card) or partial(self._kill if kind == "kill" else self._hang, victim)
+        on: dict[str, Callable[[str], Awaitable[str]]] = {
+            "kill": self._kill,
+            "hang": self._hang,
+            "rebuild": self._rebuild,
+        }
+        return makers.get(card) or partial(on[kind], victim)
 
     async def _kill(self, *victims: str) -> str:
         killed = {victim: self._signal(victim, signal.SIGKILL) for victim in victims}
@@ -114,9 +125,8 @@ class Faults:
     async def _felt(
         self, victim: str, killed: float, left: set[tuple[str, str, bytes]], *, alone: bool
     ) -> str:
-        while self._system.started[victim] <= killed:
-            await asyncio.sleep(LOOK_EVERY_S)
-        started, before = self._system.started[victim], await self._probe(victim)
+        started = await self._started_again(victim, killed)
+        before = await self._probe(victim)
         while await self._probe(victim) == before:
             await asyncio.sleep(LOOK_EVERY_S)
         effect_s = self._clock() - started
@@ -132,6 +142,20 @@ class Faults:
     async def _kill_several(self) -> str:
         victims = self._rng.sample((*ALWAYS, "redis"), self._rng.randint(2, 4))
         return await self._kill(*victims)
+
+    async def _kill_twice(self) -> str:
+        """The second time while it takes on what the first one left."""
+        victim = self._rng.choice((*ALWAYS, "redis"))
+        killed = self._signal(victim, signal.SIGKILL)
+        self.kills += 1
+        await self._started_again(victim, killed)
+        await asyncio.sleep(self._rng.uniform(*STARTING_S))
+        return await self._kill(victim)
+
+    async def _started_again(self, victim: str, since: float) -> float:
+        while self._system.started[victim] <= since:
+            await asyncio.sleep(LOOK_EVERY_S)
+        return self._system.started[victim]
 
     async def _power_loss(self) -> str:
         """Of the whole machine, or of that of Redis."""
@@ -198,9 +222,16 @@ class Faults:
         stream, victim = self._rng.choice([each for own in CONSUMED.values() for each in own])
         since = self._clock()
         await self._ask(lambda redis: redis.xgroup_destroy(stream, victim))
-        while self._system.started[victim] < since:
-            await asyncio.sleep(LOOK_EVERY_S)
+        await self._started_again(victim, since)
         return f"{victim} of {stream}; {await self._works_again(victim)}"
+
+    async def _rebuild(self, victim: str) -> str:
+        """It goes on beside what comes next, and may not survive that; either way what is
+        served afterwards must be right."""
+        await self._system.ready(victim)
+        async with httpx.AsyncClient(headers=self._system.operator, timeout=10) as client:
+            answer = await client.post(f"{self._system.url(victim)}/v1/rebuild")
+        return f"is asked for and answered {answer.status_code}"
 
     def _signal(self, victim: str, number: signal.Signals) -> float:
         """When it was sent. One who has just died of something else needs none."""

@@ -118,7 +118,7 @@ async def _send_under_faults(
 ) -> None:
     stopping = asyncio.Event()
     senders = [
-        Sender(door, history, system.token, Random(rng.getrandbits(64))) for _ in range(SENDERS)
+        Sender(door, history, system.operator, Random(rng.getrandbits(64))) for _ in range(SENDERS)
     ]
     async with asyncio.TaskGroup() as group:
         for sender in senders:

@@ -1,6 +1,7 @@
 """Who sends: 70 % views, 25 % article operations, 5 % comments, by events."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -47,11 +48,13 @@ class _Kept:
 
 
 class Sender:
-    def __init__(self, door: Door, history: History, token: str, rng: Random) -> None:
+    def __init__(
+        self, door: Door, history: History, headers: Mapping[str, str], rng: Random
+    ) -> None:
         self._door = door
         self._history = history
         self._rng = rng
-        self._trusted = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._trusted = {**headers, "Content-Type": "application/json"}
         self._lives: list[Life] = []
         self._comments: list[Comment] = []
         self._kept: list[_Kept] = []

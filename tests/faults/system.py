@@ -44,7 +44,7 @@ if [ -e "$folder/power-lost" ]; then
   tail -n 200 "$folder/synced" > "$folder/kept" && mv "$folder/kept" "$folder/synced"
   rm "$folder/power-lost"
 fi
-[ -z "$shim" ] || export LD_PRELOAD="$shim" FSYNC_LOG="$folder/synced" FSYNC_DELAY_MS=2
+[ -z "$shim" ] || export LD_PRELOAD="$shim" FSYNC_LOG="$folder/synced" FSYNC_DELAY_MS=5
 exec "$@"
 """
 
@@ -74,6 +74,10 @@ class System:
     @property
     def can_lose_power(self) -> bool:
         return bool(self._shim)
+
+    @property
+    def operator(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
 
     @property
     def bytes_lost(self) -> int:
