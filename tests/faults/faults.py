@@ -35,7 +35,7 @@ REFUSED_WITHIN_S: Final = 20.0
 OFFSET: Final = "{news.views}:rails:offset"
 DECK: Final[Mapping[str, int]] = {
     **{f"kill {name}": 1 for name in (*ALWAYS, "redis")},
-    "kill several": 2,
+    "kill several": 3,
     "kill twice": 1,
     "power loss": 2,
     **{f"hang {name}": 1 for name in ("ingest", "index", "rails", "redis")},

@@ -39,6 +39,8 @@ CATALOGUE: Final = "{news.articles}:rails:catalogue"
 
 async def drained(system: System) -> None:
     """Until all groups have all, and acknowledged it."""
+    # Some connections are still to a Redis that was killed.
+    await system.redis.connection_pool.disconnect()
     for name in (*INGESTS, "index", "rails"):
         await system.ready(name)
     async with asyncio.timeout(DRAINED_WITHIN_S):

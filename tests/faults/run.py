@@ -56,7 +56,7 @@ class Outcome:
         rows = [
             ("seed", f"{self.seed}"),
             ("minutes of faults", f"{self.minutes:g}"),
-            ("events acknowledged", _by_kind(history.acked)),
+            ("acknowledged, each view being one", _by_kind(history.acked)),
             ("given up with an unknown outcome", _by_kind(history.maybe)),
             ("answers", _listed(self.door.statuses)),
             ("answers that were not foretold", f"{len(history.wrong)}"),

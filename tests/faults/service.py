@@ -13,12 +13,15 @@ from tests.faults.mutants import MUTANTS, replace
 
 RETENTION_MS: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
+GATHER: Final = 4.0
+"""A segment of some seconds: an archive in production has fewer of them, not more."""
 
 
 def hurry() -> None:
     """Not by the setting, which allows no less than what readers count on."""
     replace(trim.Janitor, "_retention_ms", lambda _: RETENTION_MS)
     replace(trim, "LOOK_EVERY_S", LOOK_EVERY_S)
+    replace(trim, "GATHER", GATHER)
     replace(replay, "LOOK_AGAIN_S", 0.0)
 
 
