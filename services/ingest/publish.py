@@ -143,8 +143,18 @@ class Publisher:
             metrics.ARTICLES.labels(result.outcome).inc()
         return [results[place] for place in range(len(things))]
 
-    async def retract(self, id_: str, now: datetime, reason: str | None = None) -> Result:
-        """Raises NotFound for an article that nobody ever posted."""
+    async def retract(
+        self,
+        id_: str,
+        now: datetime,
+        reason: str | None = None,
+        repeatable: Repeatable | None = None,
+    ) -> Result:
+        """Raises NotFound for an article that nobody ever posted.
+
+        Without a key a copy that was under way for long retracts an article that has been
+        reinstated since: its record cannot tell that it is late.
+        """
         appender = self._appenders[partition_of(id_, len(self._appenders))]
         for _ in range(MAX_TRIES):
             text = (await self._records.articles([id_])).get(id_, "")
@@ -152,8 +162,13 @@ class Publisher:
                 raise NotFound(f"id: there is no article {id_[:64]!r}")
             plan = _Plan()
             _add(plan, 0, id_, text, versions.retract(Record.from_json(text)), now, reason=reason)
-            if not plan.writes or isinstance(await appender.append(_unit(plan)), Done):
+            if not (plan.writes or repeatable):
                 return plan.results[0]
+            match await appender.append(_unit(plan, repeatable)):
+                case Done():
+                    return plan.results[0]
+                case Repeated(stored) if repeatable:
+                    return _results_from(repeatable.answer_of(stored))[0]
         raise Unavailable("the article changes at this moment; send the request again")
 
     async def reject(

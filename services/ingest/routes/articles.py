@@ -27,6 +27,7 @@ from shared.web.service import DirectRoute
 log = get_logger()
 
 ROUTE: Final = "/v1/articles"
+DELETE: Final = f"DELETE {ROUTE}"
 LARGE: Final = 64 * 1024
 """A body from here on is read in a thread, so that others do not wait for it."""
 FEED_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -90,7 +91,13 @@ class ArticleRoutes:
             raise NotFound(f"id: there is no article {id_[:64]!r}")
         if not key.may_post_for(record.feed):
             raise Forbidden(f"id: this article is of the feed {record.feed}, not of this key's")
-        result = await self.publisher.retract(id_, now(), request.query_params.get("reason"))
+        idempotency = idempotency_key(request)
+        result = await self.publisher.retract(
+            id_,
+            now(),
+            request.query_params.get("reason"),
+            Repeatable.of(key.id, DELETE, idempotency, id_.encode()) if idempotency else None,
+        )
         log.info("article.retracted", feed=record.feed, version=result.version)
         return answer([result], request.scope["path"])
 

@@ -108,6 +108,20 @@ async def test_of_two_with_one_id_in_one_document_the_older_is_late(door: Door) 
     assert [r["outcome"] for r in again.json()["results"]] == ["unchanged", "late"]
 
 
+async def test_a_late_copy_of_a_retraction_with_its_key_leaves_the_reinstated_article(
+    door: Door,
+) -> None:
+    id_ = (await door.post(ARTICLE)).json()["results"][0]["id"]
+    key = {"Idempotency-Key": "r1"}
+    first = await door.client.delete(f"/v1/articles/{id_}", headers=key)
+    await door.post({**ARTICLE, "reinstated": True})
+    late = await door.client.delete(f"/v1/articles/{id_}", headers=key)
+    assert late.json() == first.json()
+    assert len(await door.events("news.articles", id_)) == 3
+    other = (await door.post({**ARTICLE, "external_id": "2"})).json()["results"][0]["id"]
+    assert (await door.client.delete(f"/v1/articles/{other}", headers=key)).status_code == 422
+
+
 async def test_a_retracted_article_is_told_and_does_not_come_back_by_a_re_poll(door: Door) -> None:
     id_ = (await door.post(ARTICLE)).json()["results"][0]["id"]
     answer = await door.client.delete(f"/v1/articles/{id_}")
