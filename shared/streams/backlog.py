@@ -15,7 +15,8 @@ from shared import metrics
 from shared.errors import BacklogFull
 from shared.events import ARTICLES, COMMENTS, VIEWS, Stream
 
-LOOK_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.25
+"""What senders can post meanwhile is little beside the part that is kept free."""
 UP_TO: Final[Mapping[Stream, float]] = {VIEWS: 0.8, COMMENTS: 0.85, ARTICLES: 0.9}
 """The part of the room that each may fill: views are refused first, articles last."""
 
