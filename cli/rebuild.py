@@ -86,7 +86,7 @@ def _begun(client: httpx.Client) -> datetime | None:
 def _followed(client: httpx.Client, started: datetime | None) -> Progress:
     """Once it is done; where it fails, the command ends."""
     with _bar() as bar:
-        task = bar.add_task("looking through the log", total=None, read="", at="", rate="")
+        task = bar.add_task("starting", total=None, read="", at="", rate="")
         while (progress := _read(_ask(client, "GET"))).state is State.RUNNING:
             _show(bar, task, progress)
             time.sleep(POLL_S)
