@@ -54,7 +54,7 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
                 settings.redis_url, redis, stream_key, GROUP, apply, name=GROUP, sole=True
             )
 
-        history = partial(Log, reading, Archive.of(settings.archive))
+        history = Log(reading, Archive.of(settings.archive))
         switching = asyncio.Lock()
         partitions = [
             Articles(redis, stream_key, store, indexed, history, switching)

@@ -1,7 +1,7 @@
 """Articles from the log into the store, and a word on `news.indexed` about each."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,8 +34,7 @@ class Articles:
     stream_key: str
     store: SearchStore
     indexed: Appender
-    log: Callable[[], Log]
-    """A new one each time: what one remembers of a place is of when it first read there."""
+    log: Log
     switching: asyncio.Lock
     """Held while a batch is applied, and by who puts another store in the place of this."""
 
@@ -60,30 +59,18 @@ class Articles:
         log.info("store.caught_up", stream=self.stream_key, entries=progress.entries)
 
     async def fill(self, store: SearchStore, progress: Progress) -> None:
-        """Applies what the group was given and `store` has not. Publishes nothing, as it was
-        published then.
-
-        Reads it twice, to apply only the last of each article: a version that is replaced
-        in the store weighs in its scores until the engine forgets it, at no set time. So
-        one log gives one store.
+        """Applies what the group was given and `store` has not, without what the group gave
+        up: that stays out until it is redriven. Publishes nothing, as it was published then.
         """
         after = (await store.checkpoint()).get(self.stream_key, FIRST)
-        newest: dict[str, int] = {}
-        async for _, ops in self._given(after):
-            newest.update((op.id, max(op.version, newest.get(op.id, 0))) for op in ops)
-        async for entries, ops in self._given(after):
-            last = [op for op in ops if op.version >= newest.get(op.id, 0)]
-            await store.apply(last, {self.stream_key: entries[-1].id})
-            progress.read(entries)
-
-    async def _given(self, after: str) -> AsyncIterator[tuple[Sequence[Entry], Sequence[Op]]]:
-        """Without what the group gave up: that stays out until it is redriven."""
         until = await self._delivered()
         given_up = await self._given_up()
-        async for found in self.log().until(self.stream_key, after, until, count=CHUNK):
+        async for found in self.log.until(self.stream_key, after, until, count=CHUNK):
             for start in range(0, len(found), CHUNK):
                 entries = found[start : start + CHUNK]
-                yield entries, await asyncio.to_thread(_ops, entries, given_up)
+                ops = await asyncio.to_thread(_ops, entries, given_up)
+                await store.apply(ops, {self.stream_key: entries[-1].id})
+                progress.read(entries)
 
     async def _given_up(self) -> Set[str]:
         given_up: set[str] = set()

@@ -477,10 +477,11 @@ async def test_pages_by_time_hold_each_article_once(
     assert times == sorted(times, reverse=True)
 
 
-async def test_the_same_articles_are_ranked_the_same_whatever_batches_they_came_in(
+async def test_the_same_articles_are_ranked_the_same_however_they_came(
     engine: str, tmp_path: Path
 ) -> None:
-    """To the last digit of the score; of equally relevant ones the newest come first."""
+    """To the last digit of the score, whatever was updated and retracted on the way; of
+    equally relevant ones the newest come first."""
     held = [
         an_article(
             str(n),
@@ -493,8 +494,11 @@ async def test_the_same_articles_are_ranked_the_same_whatever_batches_they_came_
     query = parse("ships enter harbour opens")
     async with opened(engine, tmp_path / "1") as one, opened(engine, tmp_path / "2") as other:
         for number, article in enumerate(reversed(held)):
-            await one.apply([Upsert(article)], {STREAM: f"{number}-0"})
-        await other.apply([Upsert(article) for article in held])
+            older = an_article(article.id, title="Ships", body_text="Harbour ships. " * number)
+            await one.apply([Upsert(older), Upsert(an_article(f"gone-{number}"))])
+            newer = article.model_copy(update={"version": 2})
+            await one.apply([Upsert(newer), Remove(f"gone-{number}", 2)], {STREAM: f"{number}-0"})
+        await other.apply([Upsert(each.model_copy(update={"version": 2})) for each in held])
         for skip in range(0, 60, 7):
             request = SearchRequest(query, sort=Sort.RELEVANCE, limit=7, after=Place(skip))
             page = await one.search(request)

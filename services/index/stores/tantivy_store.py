@@ -11,6 +11,8 @@ What is known of the engine and handled here:
 - It panics (a BaseException) where others raise: turned into StoreUnavailable in `_run`.
 - Analysers are not stored: registered at each open.
 - It sorts by one field: `sort_key` holds time and a tie-break.
+- Its scores count replaced documents until they are merged away: ours are made of constant
+  ones (domain/relevance.py).
 - Its query parser reads readers' words as syntax: queries are built from objects.
 """
 
@@ -21,7 +23,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache, reduce
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -46,6 +48,7 @@ from tantivy import (
 from services.index.domain import query as queries
 from services.index.domain.languages import is_lone, prep
 from services.index.domain.query import title_key
+from services.index.domain.relevance import LEVELS, UNIT, levels, rarity
 from services.index.store import (
     MAX_SKIP,
     Filters,
@@ -76,10 +79,8 @@ LONGEST_TOKEN_BYTES: Final = 120
 
 ARTICLE, REMOVED, CHECKPOINT = "article", "removed", "checkpoint"
 
-TITLE_BOOST: Final = 3.0
-TIE_BREAKER: Final = 0.2
-EXACT_TITLE_SCORE: Final = 100_000.0
-"""More than the words of the longest query can score together."""
+EXACT_TITLE_SCORE: Final = 2.0**23
+"""More than the words of the longest query can score together, and their sum is exact."""
 
 EARLIEST: Final = datetime(1900, 1, 1, tzinfo=UTC)
 TIE_BITS: Final = 20
@@ -226,10 +227,10 @@ class TantivyStore:
         return newest.values()
 
     def _commit(self, ops: Sequence[Op], reached: dict[str, str]) -> None:
-        """The last document carries the checkpoint: one of its own would count as an
-        article of no words in the engine's statistics, hence in every score."""
+        """The last document carries the checkpoint: one of its own would be replaced in each
+        commit, and a deletion costs it 3 of its 15 fsyncs."""
         number = self._commits + 1
-        fields = [_fields(op) for op in ops] or [{"kind": CHECKPOINT}]
+        fields = [_fields(op, self._tokens) for op in ops] or [{"kind": CHECKPOINT}]
         fields[-1] |= {"commit": number, "reached": orjson.dumps(reached)}
         documents = [Document.from_dict(each, self._schema) for each in fields]
         try:
@@ -279,7 +280,7 @@ class TantivyStore:
 
     def _search(self, request: SearchRequest) -> SearchPage:
         searcher = self._index.searcher()
-        wanted = self._wanted(request.query, request.filters)
+        wanted = self._wanted(searcher, request.query, request.filters)
         if request.sort is Sort.NEWEST:
             return self._newest_page(searcher, wanted, request)
         return self._best_page(searcher, wanted, request)
@@ -314,7 +315,8 @@ class TantivyStore:
         more = until < min(total, MAX_SKIP)
         return SearchPage(
             hits=tuple(
-                Hit(_article(searcher, address), score) for score, address in ranked[skip:until]
+                Hit(_article(searcher, address), score / UNIT)
+                for score, address in ranked[skip:until]
             ),
             total=total,
             next=Place(skip=until) if more else None,
@@ -335,9 +337,9 @@ class TantivyStore:
             segments=searcher.num_segments,
         )
 
-    def _wanted(self, query: queries.Query | None, filters: Filters) -> Query:
+    def _wanted(self, searcher: Searcher, query: queries.Query | None, filters: Filters) -> Query:
         musts = [Query.const_score_query(one, 0.0) for one in self._filters(filters)]
-        return _all_of(*musts, *([self._query(query)] if query else []))
+        return _all_of(*musts, *([self._query(searcher, query)] if query else []))
 
     def _filters(self, filters: Filters) -> list[Query]:
         made = [self._kind(ARTICLE)]
@@ -356,26 +358,42 @@ class TantivyStore:
             )
         return made
 
-    def _query(self, query: queries.Query) -> Query:
+    def _query(self, searcher: Searcher, query: queries.Query) -> Query:
         title = Query.const_score_query(
             _term(self._schema, "title_key", query.title), EXACT_TITLE_SCORE
         )
-        # Two at a time: of more the engine adds the scores in an order that differs from
-        # segment to segment, and the last digits with it.
-        words = [
-            Query.disjunction_max_query(
-                [
-                    Query.boost_query(self._together("title", tokens), TITLE_BOOST),
-                    self._together("body", tokens),
-                ],
-                TIE_BREAKER,
-            )
-            for part in query.parts
-            if (tokens := self.tokens(part))
-        ]
-        if not words:
+        parts = [tokens for part in query.parts if (tokens := self.tokens(part))]
+        if not parts:
             return title
-        return Query.boolean_query([(Occur.Should, title), (Occur.Should, reduce(_all_of, words))])
+        words = dict.fromkeys(token for part in parts for token in part if not is_lone(token))
+        scored = self._scored(searcher, list(words)[: queries.MAX_PARTS])
+        return _any_of(title, _all_of(*(self._part(part, scored) for part in parts)))
+
+    def _scored(self, searcher: Searcher, tokens: Sequence[str]) -> Mapping[str, Query]:
+        """For each the articles that have it, each by its level."""
+        articles = _count(searcher.search(self._kind(ARTICLE), 1))
+        scored = {}
+        for token in tokens:
+            there = searcher.search(self._anywhere([token]), 1)
+            rare = rarity(_count(there), articles)
+            scored[token] = _any_of(
+                *(
+                    Query.const_score_query(
+                        _term(self._schema, "weights", f"{token} {level}"), float(level * rare)
+                    )
+                    for level in range(1, LEVELS + 1)
+                )
+            )
+        return scored
+
+    def _part(self, tokens: Sequence[str], scored: Mapping[str, Query]) -> Query:
+        if len(tokens) == 1 and tokens[0] in scored:
+            return scored[tokens[0]]
+        words = (scored[token] for token in dict.fromkeys(tokens) if token in scored)
+        return _all_of(Query.const_score_query(self._anywhere(tokens), 0.0), *words)
+
+    def _anywhere(self, tokens: Sequence[str]) -> Query:
+        return _any_of(*(self._together(field, tokens) for field in ("title", "body")))
 
     def _together(self, field: str, tokens: Sequence[str]) -> Query:
         """One word or phrase. At its edges a lone character of a run is part of a pair in
@@ -440,7 +458,7 @@ async def _run(executor: ThreadPoolExecutor, work: Callable[..., T], *args: obje
 
 def _schema() -> Schema:
     builder = SchemaBuilder()
-    for name in ("id", "kind", "title_key", "sections"):
+    for name in ("id", "kind", "title_key", "sections", "weights"):
         builder.add_text_field(name, stored=name == "kind", tokenizer_name="raw",
                                index_option="basic")  # fmt: skip
     for name in ("section", "feed", "language", "story"):
@@ -455,11 +473,13 @@ def _schema() -> Schema:
     return builder.build()
 
 
-def _fields(op: Op) -> dict[str, Any]:
+def _fields(op: Op, tokens: Callable[[str], Sequence[str]]) -> dict[str, Any]:
     if not isinstance(op, Upsert):
         return {"id": op.id, "kind": REMOVED, "version": op.version}
     article = op.article
-    body = (article.summary, article.body_text, *article.authors, *article.tags)
+    body = [text for text in (article.summary, article.body_text, *article.authors, *article.tags)
+            if text]  # fmt: skip
+    words = [token for text in body for token in tokens(text)]
     fields = {
         "id": article.id,
         "kind": ARTICLE,
@@ -468,7 +488,10 @@ def _fields(op: Op) -> dict[str, Any]:
         "title_key": title_key(article.title),
         "title": prep(article.title),
         # Values of one field stand apart: no phrase reaches from one into the next.
-        "body": [prep(text) for text in body if text],
+        "body": [prep(text) for text in body],
+        "weights": [
+            f"{word} {level}" for word, level in levels(tokens(article.title), words).items()
+        ],
         "sections": sorted({s.casefold() for s in (article.section, *article.sections) if s}),
         "section": article.section,
         "feed": article.feed,
@@ -511,6 +534,10 @@ def _ranked(searcher: Searcher, wanted: Query, until: int) -> tuple[list[tuple[f
 
 def _term(schema: Schema, field: str, value: str) -> Query:
     return Query.term_query(schema, field, value, "basic")
+
+
+def _any_of(*some: Query) -> Query:
+    return Query.boolean_query([(Occur.Should, one) for one in some])
 
 
 def _all_of(*musts: Query) -> Query:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import orjson
@@ -51,7 +50,7 @@ async def articles(redis: Redis, store: TantivyStore) -> AsyncIterator[Articles]
     indexed = Appender(redis, "news.indexed")
     async with asyncio.TaskGroup() as group:
         sending = group.create_task(indexed.run())
-        yield Articles(redis, STREAM, store, indexed, partial(Log, redis), asyncio.Lock())
+        yield Articles(redis, STREAM, store, indexed, Log(redis), asyncio.Lock())
         sending.cancel()
 
 
@@ -138,7 +137,7 @@ async def test_what_was_trimmed_is_filled_from_the_archive(
     await publish(redis, STREAM, published("b", 2))
     await publish(redis, STREAM, published("c"))
     await redis.xreadgroup("index", "index", {STREAM: ">"}, count=100)
-    filled = replace(articles, log=partial(Log, redis, archive))
+    filled = replace(articles, log=Log(redis, archive))
     await filled.catch_up()
     assert await store.versions("abc") == {"a": 1, "b": 2, "c": 1}
     assert await announced(redis) == []
@@ -155,7 +154,7 @@ async def test_a_damaged_archive_is_named_and_the_store_stays_as_it_is(
     await redis.xtrim(STREAM, maxlen=0, approximate=False)
     await redis.xgroup_setid(STREAM, "index", last)
     await store.apply([Upsert(an_article("held"))])
-    broken = replace(articles, log=partial(Log, redis, archive))
+    broken = replace(articles, log=Log(redis, archive))
     with pytest.raises(Damaged, match=segment.name):
         await rebuild(store, [broken], broken.switching, Progress())
     assert await store.versions(["a", "held"]) == {"held": 1}
