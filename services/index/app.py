@@ -45,7 +45,7 @@ async def _serve(settings: IndexSettings, store: TantivyStore) -> None:
     async with writer(settings.redis_url) as redis, reader(settings.redis_url) as reading:
         await settle_partitions(redis, settings.partitions)
         await create_groups(redis, settings.partitions)
-        indexed = Appender(redis, INDEXED.name)
+        indexed = Appender(redis, INDEXED.name, even_when_full=True)
         lists = Lists(redis)
         await lists.load()
 

@@ -49,7 +49,7 @@ async def main(settings: RailsSettings) -> None:
             )
             for key, of in zip(view_keys, articles, strict=True)
         ]
-        lists = Appender(redis, RAILS.name)
+        lists = Appender(redis, RAILS.name, even_when_full=True)
         merger = Merger(redis, lists, view_keys, committed=committed)
         authority = Authority(redis, public_read=settings.public_read)
 

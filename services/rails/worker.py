@@ -117,6 +117,9 @@ class Worker:
             belonging(stream_key, keys.SNAPSHOT),
             belonging(stream_key, keys.TOTALS_REBUILT),
         ]
+        self._own_script = redis.register_script(
+            files(__package__).joinpath("lua/own.lua").read_text()
+        )
         self._commit_script = redis.register_script(
             WRITE_LETTER + files(__package__).joinpath("lua/commit.lua").read_text()
         )
@@ -170,7 +173,7 @@ class Worker:
     async def _recover(self) -> None:
         _, offset_key, _, tops_key, _, _, snapshot_key, rebuilt_key = self._keys
         # First of all: from here on the worker before can commit no more.
-        self._epoch = await self._redis.hincrby(offset_key, "epoch", 1)
+        self._epoch = await self._own_script(keys=[offset_key])
         await self._redis.unlink(rebuilt_key)
         state = cast("dict[bytes, bytes]", await self._redis.hgetall(offset_key))
         known = await self._articles.known()

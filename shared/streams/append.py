@@ -34,6 +34,8 @@ CALLS: Final = 2
 PATIENCE_S: Final = 1.3
 """A sender hears within 1.5 s that Redis is gone or hung."""
 
+EVEN_WHEN_FULL: Final = "#!lua flags=allow-oom\n"
+
 Value = str | bytes | int
 
 
@@ -104,7 +106,8 @@ class Appender:
 
     `run` must be running. `window_s`: how long at least a seen id is remembered (and at
     most twice as long: two windows are looked at). `require_room` raises BacklogFull while
-    nothing more is to be written.
+    nothing more is to be written. `even_when_full`: for events that follow from others;
+    were they refused, those could not be acknowledged and trimmed, and Redis stayed full.
     """
 
     def __init__(
@@ -114,6 +117,7 @@ class Appender:
         *,
         window_s: int = 86_400,
         require_room: Callable[[], None] = lambda: None,
+        even_when_full: bool = False,
         clock: Clock = now,
     ) -> None:
         self._redis = redis
@@ -122,7 +126,7 @@ class Appender:
         self._require_room = require_room
         self._clock = clock
         source = files(__package__).joinpath("lua/append.lua").read_text()
-        self._script = redis.register_script(source)
+        self._script = redis.register_script(EVEN_WHEN_FULL * even_when_full + source)
         self._queue: deque[_Waiting] = deque()
         self._arrived = asyncio.Event()
 

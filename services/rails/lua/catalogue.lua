@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Keeps what is known of articles; an older version never replaces a newer one.
 --
 -- KEYS  1 catalogue

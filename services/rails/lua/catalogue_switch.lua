@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Puts a rebuilt catalogue in the place of the old one, unless the group was given entries
 -- that it does not have: what was applied to the old one meanwhile would be lost.
 --

@@ -28,8 +28,7 @@ if rebuilt and redis.call('HLEN', KEYS[8]) ~= rebuilt.articles then
 end
 local totals = cjson.decode(ARGV[7])
 
--- First, for it fails where the group is gone. And it needs no memory: when Redis is full
--- it refuses a script by its first write or not at all.
+-- First, for it fails where the group is gone.
 redis.call('XGROUP', 'SETID', KEYS[1], ARGV[1], ARGV[4], 'ENTRIESREAD', ARGV[5])
 redis.call('HSET', KEYS[2], 'offset', ARGV[4], 'entries', ARGV[5], 'ranked', ARGV[6])
 

@@ -1,5 +1,7 @@
+#!lua flags=allow-oom
 -- Stands before scripts that give entries up, so that every dead letter is written alike:
--- what happened to the entry, then its own fields (none where it was deleted).
+-- what happened to the entry, then its own fields (none where it was deleted). They run
+-- even when Redis is full: what is given up can be trimmed.
 --
 -- Lua unpacks at most some 8,000 values: of an entry with more fields the letter has the
 -- first, and the stream all of them.
