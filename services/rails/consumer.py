@@ -97,10 +97,9 @@ class Articles:
         ]
 
     async def _after(self, entry_id: str, progress: Progress) -> AsyncIterator[tuple[str, Read]]:
-        while entries := await self._reading.after(self._stream_key, entry_id, count=READ_MOST):
-            entry_id = entries[-1].id
+        async for entries in self._reading.rest(self._stream_key, entry_id, count=READ_MOST):
             progress.read(entries)
-            yield entry_id, await in_thread(_read, entries)
+            yield entries[-1].id, await in_thread(_read, entries)
 
     async def _keep(self, key: str, facts: Sequence[Facts]) -> None:
         for start in range(0, len(facts), KEEP_MOST):

@@ -65,11 +65,8 @@ async def erase(redis: Redis, archive: Archive | None, article: str) -> Erased:
 async def _require_retracted(log: Log, article: str, partitions: int) -> None:
     newest: Event | None = None
     for stream_key in keys(ARTICLES, partitions):
-        after = FIRST
-        while found := await log.after(stream_key, after, count=CHUNK):
-            after = found[-1].id
-            events = (decode(entry.fields) for entry in found)
-            for event in events:
+        async for entries in log.rest(stream_key, FIRST, count=CHUNK):
+            for event in (decode(entry.fields) for entry in entries):
                 if isinstance(event, Event) and event.subject == article:
                     newest = event
     if newest is None:

@@ -32,32 +32,54 @@ class Log:
         the log, once `block_ms` have passed. Raises RedisError, and of the archive
         Damaged and ArchiveUnavailable.
         """
-        entries = await read_after(self.redis, stream_key, entry_id, count=count, block_ms=block_ms)
-        # In this order: what was trimmed before the stream was read is archived by now.
-        if await self._may_begin_later(stream_key, entry_id):
-            assert self.archive  # noqa: S101 - asked there
-            async for archived in self.archive.after(stream_key, entry_id):
-                return archived
-            if not entries:
-                self._ends[stream_key] = (entry_id, monotonic())
-        return entries
+        async for entries in self._part(stream_key, entry_id, count=count, block_ms=block_ms):
+            return entries
+        return ()
+
+    async def rest(
+        self, stream_key: str, entry_id: str, *, count: int
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """All entries after `entry_id`, in chunks, to the end of the log. Raises as `after`."""
+        reached = ""
+        while reached != entry_id:
+            reached = entry_id
+            async for entries in self._part(stream_key, entry_id, count=count):
+                yield entries
+                entry_id = entries[-1].id
 
     async def until(
         self, stream_key: str, entry_id: str, end: str, *, count: int
     ) -> AsyncIterator[Sequence[Entry]]:
-        """All entries after `entry_id` up to `end`, in chunks."""
-        while place(entry_id) < place(end):
-            found = await self.after(stream_key, entry_id, count=count)
+        """All entries after `entry_id` up to `end`, in chunks. Raises as `after`."""
+        if place(entry_id) >= place(end):
+            return
+        async for found in self.rest(stream_key, entry_id, count=count):
             entries = [entry for entry in found if place(entry.id) <= place(end)]
-            if not entries:
+            if entries:
+                yield entries
+            if place(found[-1].id) >= place(end):
                 return
+
+    async def _part(
+        self, stream_key: str, entry_id: str, *, count: int, block_ms: int | None = None
+    ) -> AsyncIterator[Sequence[Entry]]:
+        """All that is archived after `entry_id`, else one read of the stream."""
+        entries = await read_after(self.redis, stream_key, entry_id, count=count, block_ms=block_ms)
+        # In this order: what was trimmed before the stream was read is archived by now.
+        if self.archive and await self._may_begin_later(stream_key, entry_id):
+            is_archived = False
+            async for archived in self.archive.after(stream_key, entry_id):
+                yield archived
+                is_archived = True
+            if is_archived:
+                return
+            if not entries:
+                self._ends[stream_key] = (entry_id, monotonic())
+        if entries:
             yield entries
-            entry_id = entries[-1].id
 
     async def _may_begin_later(self, stream_key: str, entry_id: str) -> bool:
         """Whether the stream has lost entries after this one, for all it shows."""
-        if self.archive is None:
-            return False
         looked_at, when = self._ends.get(stream_key, ("", 0.0))
         if looked_at == entry_id and monotonic() - when < LOOK_AGAIN_S:
             return False

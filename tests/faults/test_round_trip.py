@@ -16,6 +16,7 @@ import pytest
 
 from shared.clock import now, to_ms
 from shared.events import ARTICLES, INDEXED, VIEWS
+from shared.streams.append import MAX_BYTES
 from shared.streams.archive import Archive
 from shared.streams.backlog import memory_used
 from shared.streams.entries import FIRST
@@ -26,7 +27,7 @@ from tests.faults.system import System
 
 COUNT: Final = int(os.environ.get("NEWSRAIL_TEST_ARTICLES", "1000"))
 VIEWS_EACH: Final = 50
-POSTED_AT_ONCE: Final = 50
+POSTED_AT_ONCE: Final = 20
 VIEWS_AT_ONCE: Final = 500
 SENDERS: Final = 4
 WORDS: Final = (
@@ -179,7 +180,8 @@ async def limited(house: House) -> AsyncIterator[None]:
     async with running(house.watch_memory):
         yield
     print(f"Redis was {house.most_used:.0%} full at most, of {LIMIT_BYTES:,} bytes")
-    assert house.most_used < 1
+    # A call that begins below the limit may end above it.
+    assert house.most_used * LIMIT_BYTES < LIMIT_BYTES + MAX_BYTES
 
 
 @pytest.mark.timeout(3600)

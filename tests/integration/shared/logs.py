@@ -1,6 +1,6 @@
 """Logs for tests: entries put on a stream at times of their own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from redis.asyncio import Redis
 
@@ -31,12 +31,5 @@ async def archived(archive: Archive) -> list[Entry]:
     return [entry async for found in archive.after(STREAM, FIRST) for entry in found]
 
 
-async def chunks(log: Log, after: str = FIRST, *, count: int = 10) -> AsyncIterator[list[Entry]]:
-    """All of the log, as a reader that is never quicker than the writers gets it."""
-    while found := await log.after(STREAM, after, count=count):
-        yield list(found)
-        after = found[-1].id
-
-
 async def whole(log: Log) -> list[Entry]:
-    return [entry async for found in chunks(log) for entry in found]
+    return [entry async for found in log.rest(STREAM, FIRST, count=10) for entry in found]
