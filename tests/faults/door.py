@@ -20,7 +20,7 @@ ANSWER_WITHIN_S: Final = 4.0
 CUT: Final = 0.012
 """Of all attempts; half of them before the request is out."""
 GIVEN_UP: Final = 0.1
-"""Of the operations whose first attempt was not answered."""
+"""Of the operations whose first attempt is not answered."""
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)", re.IGNORECASE)
 _RESET: Final = struct.pack("ii", 1, 0)
 
@@ -71,7 +71,7 @@ class Door:
         self.cut: Counter[str] = Counter()
 
     async def deliver(self, request: Request, rng: Random) -> Answer | GivenUp:
-        doubted, tries = False, 0
+        doubted, gives_up = False, rng.random() < GIVEN_UP
         while True:
             try:
                 answer = await self._attempt(rng.choice(list(self._ports)), request, rng)
@@ -82,8 +82,7 @@ class Door:
                 pass
             except Unknown:
                 doubted = True
-            tries += 1
-            if tries == 1 and rng.random() < GIVEN_UP:
+            if gives_up:
                 return GivenUp(doubted)
             await asyncio.sleep(rng.uniform(0.02, 0.2))
 

@@ -59,7 +59,7 @@ class Sender:
         self._comments: list[Comment] = []
         self._kept: list[_Kept] = []
         self._settled: set[str] = set()
-        """Articles that are not brought back: a late copy of their retraction, which has no
+        """Articles that are not brought back: a late copy of their retraction, which had no
         key, might still come."""
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -162,7 +162,8 @@ class Sender:
     async def _do(self, life: Life, operation: Operation) -> None:
         # What brings an article back says so in each of its copies: only a key tells that
         # one of them is late.
-        has_key = isinstance(operation, Post) and (operation.reinstated or self._rng.random() < 0.7)
+        brings_back = isinstance(operation, Post) and operation.reinstated
+        has_key = brings_back or self._rng.random() < 0.7
         outcome, added = life.foretell(operation)
         version = len(life.versions) + len(added)
         request = self._request(life, operation, has_key=has_key)
@@ -183,7 +184,7 @@ class Sender:
             life.id = result["id"]
             self._lives.append(life)
             self._history.published.append(life.id)
-        if isinstance(operation, Retract) and answer.doubted:
+        if isinstance(operation, Retract) and answer.doubted and not has_key:
             self._settled.add(life.id)
         life.acknowledge(operation)
         if has_key:
@@ -195,8 +196,9 @@ class Sender:
             self._lives.remove(life)
 
     def _request(self, life: Life, operation: Operation, *, has_key: bool) -> Request:
+        headers = self._with_key() if has_key else self._trusted
         if isinstance(operation, Retract):
-            return Request("DELETE", f"/v1/articles/{life.id}", headers=self._trusted)
+            return Request("DELETE", f"/v1/articles/{life.id}", headers=headers)
         body = {
             "external_id": life.external_id,
             "section": life.section,
@@ -210,7 +212,6 @@ class Sender:
         else:
             at = from_ms(life.published_ms + 1000 * operation.order)
             body["updated_at"] = at.isoformat()
-        headers = self._with_key() if has_key else self._trusted
         return Request("POST", f"/v1/articles?feed={FEED}", orjson.dumps(body), headers)
 
     async def _comment(self) -> int:
