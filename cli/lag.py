@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli import reach
-from cli.console import console
+from cli.console import console, fail
 from shared.clock import now, to_ms
-from shared.streams.archive import Archive
+from shared.streams.archive import Archive, ArchiveUnavailable
 from shared.streams.lag import GroupState, StreamState, states
 
 
@@ -29,7 +29,10 @@ def lag(
     """
     folder = data / reach.ARCHIVE_FOLDER
     archive = Archive.of(address or (str(folder) if folder.is_dir() else None))
-    found = reach.ask(redis, data, lambda client: states(client, archive))
+    try:
+        found = reach.ask(redis, data, lambda client: states(client, archive))
+    except ArchiveUnavailable as error:
+        fail(f"the archive cannot be read: {error}", 2)
     if as_json:
         print(orjson.dumps(found).decode())
     else:
