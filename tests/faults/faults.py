@@ -28,6 +28,7 @@ REST_S: Final = (2.0, 6.0)
 """Of ordinary life between two faults."""
 HANG_S: Final = (2.0, 8.0)
 STARTING_S: Final = (0.0, 2.0)
+STOPS_WITHIN_S: Final = 15.0
 FULL_S: Final = (2.0, 4.0)
 BELOW_BYTES: Final = 100_000
 WORKS_AGAIN_WITHIN_S: Final = 60.0
@@ -62,6 +63,8 @@ class Faults:
         alone."""
         self.pending_s: list[float] = []
         """From that start until nothing is pending that was so at the death."""
+        self.stops_s: list[float] = []
+        """From SIGTERM to the next start, which follows the end at once."""
         self.wrong: list[str] = []
         self._system = system
         self._door = door
@@ -164,6 +167,20 @@ class Faults:
         victims = ("redis", *(ALWAYS if self._rng.random() < 0.5 else ()))
         said = await self._kill(*victims)
         return f"{self._system.bytes_lost - before} bytes; {said}"
+
+    async def _stop(self, victim: str) -> str:
+        """As an operator does it, in the middle of the work."""
+        await self._system.ready(victim)
+        stopped = self._signal(victim, signal.SIGTERM)
+        while self._system.started[victim] <= stopped:
+            await asyncio.sleep(LOOK_EVERY_S)
+        reason, seconds = self._system.reasons[victim], self._system.started[victim] - stopped
+        self.stops_s.append(seconds)
+        if reason != "exit code 0" or seconds > STOPS_WITHIN_S:
+            self.wrong.append(
+                f"{victim} was told to stop and ended with {reason} after {seconds:.1f} s"
+            )
+        return f"{reason} after {seconds:.1f} s; {await self._works_again(victim)}"
 
     async def _hang(self, victim: str) -> str:
         seconds = self._rng.uniform(*HANG_S)

@@ -52,7 +52,7 @@ class Outcome:
         history, faults = self.history, self.faults
         made: Counter[str] = Counter()
         for card, times in faults.made.items():
-            made[card.split()[0] if card.startswith(("kill", "hang")) else card] += times
+            made[card.split()[0] if card.startswith(("kill", "hang", "stop")) else card] += times
         rows = [
             ("seed", f"{self.seed}"),
             ("minutes of faults", f"{self.minutes:g}"),
@@ -71,6 +71,7 @@ class Outcome:
             for victim, times in sorted(faults.effects_s.items())
         ]
         rows.append(("pending entries of the dead taken on", _spread(faults.pending_s)))
+        rows.append(("from SIGTERM to exit code 0", _spread(faults.stops_s)))
         lines = ["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows), ""]
         lines += ["| | lost | twice | invented |", "| --- | --- | --- | --- |"]
         for name, found in self.differences.items():

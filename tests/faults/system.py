@@ -4,6 +4,7 @@ when it dies. Redis remembers what it has synced, so that its power can be cut.
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -60,6 +61,8 @@ class System:
         """When a process last began, by the loop's clock."""
         self.exits: Counter[str] = Counter()
         """Processes that ended by themselves."""
+        self.reasons: dict[str, str] = {}
+        """Why each ended last."""
         self.redis: Redis
         self.log: Log
         self._mutant = [mutant] if mutant else []
@@ -195,8 +198,11 @@ class System:
                 self.started[name] = asyncio.get_running_loop().time()
 
     def _ended(self, said: str) -> None:
-        if "exit code" in said:
-            self.exits[said.split()[0]] += 1
+        if ended := re.match(r"(\S+) ended \((.+?)\)", said):
+            name, reason = ended.groups()
+            self.reasons[name] = reason
+            if reason not in {"SIGKILL", "exit code 0"}:
+                self.exits[name] += 1
 
 
 def _shim(folder: Path) -> str:
