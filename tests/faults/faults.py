@@ -108,6 +108,7 @@ class Faults:
         on: dict[str, Callable[[str], Awaitable[str]]] = {
             "kill": self._kill,
             "hang": self._hang,
+            "stop": self._stop,
             "rebuild": self._rebuild,
         }
         return makers.get(card) or partial(on[kind], victim)
