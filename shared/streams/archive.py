@@ -130,7 +130,9 @@ class Archive:
             if place(segment.after) > place(end):
                 raise missing(segment, end)
             content = await self.content(segment)
-            rest = [entry for entry in content.entries if place(entry.id) > place(entry_id)]
+            rest = content.entries
+            if place(segment.after) < place(entry_id):
+                rest = [entry for entry in rest if place(entry.id) > place(entry_id)]
             if rest:
                 yield rest
             end = content.last

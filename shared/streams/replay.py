@@ -53,12 +53,12 @@ class Log:
         """All entries after `entry_id` up to `end`, in chunks. Raises as `after`."""
         if place(entry_id) >= place(end):
             return
-        async for found in self.rest(stream_key, entry_id, count=count):
-            entries = [entry for entry in found if place(entry.id) <= place(end)]
-            if entries:
-                yield entries
-            if place(found[-1].id) >= place(end):
+        async for entries in self.rest(stream_key, entry_id, count=count):
+            if place(entries[-1].id) >= place(end):
+                if last := [entry for entry in entries if place(entry.id) <= place(end)]:
+                    yield last
                 return
+            yield entries
 
     async def _part(
         self, stream_key: str, entry_id: str, *, count: int, block_ms: int | None = None
