@@ -1,6 +1,7 @@
 """Services as an operator runs them, each a process, on a Redis of their own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,12 @@ from tests.redis_server import RedisServer, free_port
 
 READY_WITHIN_S: Final = 30
 ROOT: Final = Path(__file__).parent.parent
+
+
+def hears_ctrl_c() -> None:
+    """For a child before it begins: whoever runs in the background of a shell ignores SIGINT,
+    and its children with it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Stack:

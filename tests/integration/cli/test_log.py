@@ -23,7 +23,7 @@ from shared.streams.clients import writer
 from shared.streams.lag import states
 from shared.streams.trim import Janitor
 from tests.eventually import until
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Stack, hears_ctrl_c
 
 SECRET = "Minister resigns over ferry"
 
@@ -52,6 +52,7 @@ def command(stack: Stack, archive: Path, *arguments: str) -> subprocess.Popen[st
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hears_ctrl_c,
     )
 
 

@@ -16,7 +16,7 @@ from redis import Redis
 from shared.events import Article, ArticlePublished, Event
 from tests.integration.shared.conftest import NOON
 from tests.redis_server import free_port
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Stack, hears_ctrl_c
 
 STREAM = "news.articles"
 ARTICLES = 3000
@@ -76,6 +76,7 @@ def command(stack: Stack, **environment: str) -> "subprocess.Popen[str]":
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "NEWSRAIL_INDEX_URL": stack.url("index"),
              "NEWSRAIL_KEY": stack.token, **environment},
+        preexec_fn=hears_ctrl_c,
     )  # fmt: skip
 
 
