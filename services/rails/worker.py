@@ -5,7 +5,8 @@ and offset in one step, and only if the stored offset is the one it started from
 worker the newest (the epoch). An entry that cannot be read becomes a dead letter in the
 same step. Cells are a function of the log, so they are kept only now
 and then: a start loads the last snapshot, reads a little before it again to know who was
-seen, then folds again what was committed since, without its totals.
+seen if it does not say so itself, then folds again what was committed since, without its
+totals.
 
 A rebuild reads the whole log into counts of its own, beside all this, and a commit puts
 them in the place of the old ones. A start that finds its state gone does the same first.
@@ -200,10 +201,12 @@ class Worker:
         committed = state[b"offset"].decode()
         kept_at = state[b"snapshot"].decode() if snapshot else FIRST
         if snapshot:
-            self._counts = Counts.of(await in_thread(unpacked, snapshot))
-            oldest_open_ms = (entry_ms(kept_at) - CLOSED_AFTER_MS) // BUCKET_MS * BUCKET_MS
-            seen_from = f"{max(oldest_open_ms - 60_000, 0)}-0"
-            await self._fold_again(seen_from, kept_at, only_visitors=True)
+            cells = await in_thread(unpacked, snapshot)
+            self._counts = Counts.of(cells)
+            if cells.seen is None:
+                oldest_open_ms = (entry_ms(kept_at) - CLOSED_AFTER_MS) // BUCKET_MS * BUCKET_MS
+                seen_from = f"{max(oldest_open_ms - 60_000, 0)}-0"
+                await self._fold_again(seen_from, kept_at, only_visitors=True)
         await self._fold_again(kept_at, committed, only_visitors=False)
         self._offset = self._committed = committed
         self._entries = int(state[b"entries"])

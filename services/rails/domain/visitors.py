@@ -34,6 +34,11 @@ class VisitorSet:
         self._size += int(np.count_nonzero(fresh))
         return fresh
 
+    def pairs(self) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+        """All of them, in no order."""
+        taken = self._articles != FREE
+        return self._articles[taken], self._visitors[taken]
+
     def _make(self, places: int) -> None:
         self._articles = np.full(places, FREE, np.int32)
         self._visitors = np.empty(places, np.uint64)
@@ -41,8 +46,7 @@ class VisitorSet:
     def _double(self) -> None:
         """All at once, in the order of their first places, each takes its own or the one
         after its predecessor: what probing would give, without probing."""
-        taken = np.flatnonzero(self._articles != FREE)
-        articles, visitors = self._articles[taken], self._visitors[taken]
+        articles, visitors = self.pairs()
         self._make(2 * len(self._articles))
         first = self._first_places(articles, visitors)
         # Nearly sorted already, for which the stable sort is the quick one.

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,17 +44,19 @@ def test_cells_and_totals_are_the_oracle_s_however_the_log_is_cut(
     assert cells_of(counts) == in_ring(cells, counts.newest)
 
 
-@given(entries(), st.randoms(use_true_random=False))
+@given(entries(), st.randoms(use_true_random=False), st.booleans())
 def test_a_snapshot_and_the_log_from_there_give_the_same(
-    log: list[Entry], rng: random.Random
+    log: list[Entry], rng: random.Random, is_long: bool
 ) -> None:
-    """As a restart does it: the cells of the snapshot, the visitors of the entries a
-    little before it, then the rest of the log."""
-    taken = rng.randint(0, len(log))
-    before, after = log[:taken], log[taken:]
+    """As a restart does it: the cells of the snapshot, its visitors or, where they are too
+    many, those of the entries a little before it, then the rest of the log."""
+    cut = rng.randint(0, len(log))
+    before, after = log[:cut], log[cut:]
     first, _ = folded(before, rng)
-    counts = Counts.of(unpacked(packed(first.cells())))
-    if before:
+    taken = first.cells()
+    kept = unpacked(packed(replace(taken, seen=None) if is_long else taken))
+    counts = Counts.of(kept)
+    if before and kept.seen is None:
         oldest_open = (before[-1][0] - 960_000) // BUCKET_MS * BUCKET_MS - 60_000
         again = [entry for entry in before if entry[0] >= oldest_open]
         counts.fold(arrived(again), only_visitors=True)
