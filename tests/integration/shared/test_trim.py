@@ -1,7 +1,9 @@
 """The janitor: what is trimmed is archived, once, and was nobody's any more."""
 
 import asyncio
-from collections.abc import Sequence
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -234,6 +236,38 @@ async def test_an_archive_that_cannot_be_written_stops_the_trim_and_raises_the_a
         in_the_way.unlink()
         await until(lambda: _is(alarm.get, 0))
     assert await in_redis(place.redis) == []
+    assert await place.log() == added
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs to mount a file system: {error}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_full_disk_stops_the_trim_until_there_is_room(
+    redis: Redis, small_disk: Path
+) -> None:
+    place = Place(redis, Archive(str(small_disk)))
+    filling = small_disk / "somebody's"
+    with suppress(OSError), filling.open("wb") as file:
+        file.write(b"\0" * 100_000)
+    added = await add(redis, range(200))
+    with pytest.raises(ArchiveUnavailable):
+        await place.janitor().tend(STREAM)
+    assert await in_redis(redis) == added
+    assert [path for path in small_disk.rglob("*.zst*") if path.is_file()] == []
+    filling.unlink()
+    assert await place.janitor().tend(STREAM)
+    assert await in_redis(redis) == []
     assert await place.log() == added
 
 
