@@ -39,6 +39,7 @@ DECK: Final[Mapping[str, int]] = {
     "kill several": 3,
     "kill twice": 1,
     "power loss": 2,
+    **{f"stop {name}": 1 for name in ("ingest", "index", "rails")},
     **{f"hang {name}": 1 for name in ("ingest", "index", "rails", "redis")},
     "cut redis connections": 1,
     "fill redis": 1,
