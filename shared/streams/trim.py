@@ -117,18 +117,18 @@ class Janitor:
         """
         if stream_key not in self._archived:
             self._archived[stream_key] = await self._archive.last(stream_key)
-            # What the janitor before us archived and had no time to trim.
-            await self._trim(stream_key)
+            await self._trim_archived(stream_key)
         after = self._archived[stream_key]
         if not await self._is_due(stream_key, after):
             return False
         needs = await needed(self._redis, stream_key)
-        entries = await self._removable(stream_key, after, self._floor(stream_key, needs))
+        floor = self._floor(stream_key, needs)
+        entries = await self._removable(stream_key, after, floor)
         if not entries:
             return False
         await self._archive.add(stream_key, after, entries)
         self._archived[stream_key] = entries[-1].id
-        await self._trim(stream_key)
+        await self._trim(stream_key, floor)
         self._report(stream_key, needs, entries)
         return True
 
@@ -166,9 +166,17 @@ class Janitor:
             size += sum(len(value) for entry in found for value in entry.fields.values())
         return entries
 
-    async def _trim(self, stream_key: str) -> None:
+    async def _trim_archived(self, stream_key: str) -> None:
+        """What the janitor before us archived and had no time to trim. A Redis that was
+        restored from an older backup has groups that have not read all of it."""
+        if await self._redis.xrange(stream_key, "-", self._archived[stream_key], count=1):
+            floor = self._floor(stream_key, await needed(self._redis, stream_key))
+            await self._trim(stream_key, floor)
+
+    async def _trim(self, stream_key: str, floor: Place) -> None:
         ms, number = place(self._archived[stream_key])
-        await self._redis.xtrim(stream_key, minid=f"{ms}-{number + 1}", approximate=False)
+        first = "{}-{}".format(*min((ms, number + 1), floor))
+        await self._redis.xtrim(stream_key, minid=first, approximate=False)
 
     def _report(
         self, stream_key: str, needs: Mapping[str, Place], entries: Sequence[Entry]

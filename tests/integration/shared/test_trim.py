@@ -183,6 +183,22 @@ async def test_a_janitor_that_died_before_the_trim_leaves_each_entry_once(
     assert await archived(place.archive) == added
 
 
+@pytest.mark.usefixtures("own_group")
+async def test_a_restored_redis_keeps_what_is_archived_until_its_groups_have_read_it(
+    place: Place, tmp_path: Path
+) -> None:
+    """Its backup is older than the archive beside it."""
+    added = await add(place.redis, range(10))
+    await place.archive.add(STREAM, "0-0", added[:8])
+    await place.redis.xgroup_create(STREAM, "own", id=added[2].id)
+    await place.janitor().tend(STREAM)
+    assert await in_redis(place.redis) == added[3:]
+    await place.redis.xack(STREAM, "own", *await read_by(place.redis, "own", 10))
+    await place.janitor().tend(STREAM)
+    assert await in_redis(place.redis) == []
+    assert await archived(place.archive) == added
+
+
 class Slow(Archive):
     """Its janitor has read, and is about to write, when it is let go."""
 
