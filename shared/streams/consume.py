@@ -45,6 +45,8 @@ from shared.streams.keys import dead as letters_key
 log = get_logger()
 
 MAX_ATTEMPTS: Final = 5
+BATCH_MOST: Final = 250
+"""Redis holds what it is about to send: of long articles a thousand are many megabytes."""
 CLAIM_CHUNK: Final = 100
 CLAIM_MOST: Final = 10_000
 SINGLY_FROM: Final = 3
@@ -87,7 +89,7 @@ class Consumer:
         *,
         name: str,
         sole: bool = False,
-        max_records: int = 1000,
+        max_records: int = BATCH_MOST,
         idle_ms: int = 10_000,
         probe_s: float = FIRST_PROBE_S,
     ) -> None:
