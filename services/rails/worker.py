@@ -3,10 +3,9 @@
 Nothing is counted twice or lost whoever dies when, for a commit writes totals, candidates
 and offset in one step, and only if the stored offset is the one it started from and its
 worker the newest (the epoch). An entry that cannot be read becomes a dead letter in the
-same step. Cells are a function of the log, so they are kept only now
-and then: a start loads the last snapshot, reads a little before it again to know who was
-seen if it does not say so itself, then folds again what was committed since, without its
-totals.
+same step. Cells are a function of the log, so they are kept only now and then: a start
+loads the last snapshot, reads a little before it again to know who was seen where it does
+not say so itself, then folds again what was committed since, without its totals.
 
 A rebuild reads the whole log into counts of its own, beside all this, and a commit puts
 them in the place of the old ones. A start that finds its state gone does the same first.

@@ -1,6 +1,6 @@
 """How much room is left: senders are refused before Redis is full, not by it.
 
-When Redis itself refuses a write, consumers are refused theirs too, and nothing drains.
+What is kept free is for what consumers write of events that are there already.
 """
 
 import asyncio
